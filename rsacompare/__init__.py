@@ -1,0 +1,1 @@
+"""How similar are two neural networks to the brain, and is one of them really closer?"""

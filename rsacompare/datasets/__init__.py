@@ -1,0 +1,1 @@
+"""Scanner files, published RDMs and phantoms to responses."""

@@ -1,0 +1,1 @@
+"""Evidence to uncertainty; never sees a concrete metric."""

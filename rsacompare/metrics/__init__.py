@@ -1,0 +1,1 @@
+"""(activation, response) to evidence."""

@@ -1,0 +1,1 @@
+"""What every array looks like: labels, constructors, results, files."""
