@@ -1,0 +1,81 @@
+"""Find a metric, data set or network by entry point, by registration or as the object itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import Any
+
+from rsacompare.errors import ProtocolError
+
+GROUPS = ("metrics", "datasets", "networks")
+_registered: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+
+
+def register(group: str, name: str, plugin: Any) -> None:
+    """Make `plugin` known as `name` in this process.
+
+    Parameters
+    ----------
+    group : {"metrics", "datasets", "networks"}
+    name : str
+    plugin : object
+        A metric class, or a function that loads a data set or a network.
+
+    Raises
+    ------
+    ProtocolError
+        When another plugin already has the name.
+    """
+    known = _registered[group].get(name)
+    if known is not None and known is not plugin and _origin(known) != _origin(plugin):
+        raise ProtocolError(
+            f"{group[:-1]} '{name}' is registered already, by {_origin(known)}; choose another name"
+        )
+    _registered[group][name] = plugin
+
+
+def _origin(plugin: Any) -> str:
+    """Module and name: the same class defined again (a notebook cell run twice) is no conflict."""
+    return f"{getattr(plugin, '__module__', '?')}.{getattr(plugin, '__qualname__', plugin)}"
+
+
+def names(group: str) -> list[str]:
+    """All names known in a group, sorted."""
+    return sorted({*_registered[group], *(e.name for e in _entry_points(group))})
+
+
+def find(group: str, name: str) -> Any:
+    """The plugin called `name`.
+
+    Raises
+    ------
+    ProtocolError
+        When there is none: the message lists what there is and the nearest spelling.
+    """
+    if name in _registered[group]:
+        return _registered[group][name]
+    for entry in _entry_points(group):
+        if entry.name == name:
+            return entry.load()
+    raise ProtocolError(unknown(group[:-1], name, names(group)))
+
+
+def _entry_points(group: str) -> Any:
+    return entry_points(group=f"rsacompare.{group}")
+
+
+def unknown(what: str, name: object, known: Iterable[object]) -> str:
+    """The sentence for a name that does not exist: nearest spelling, then all there are.
+
+    Examples
+    --------
+    >>> unknown("roi", "V1x", ["V1", "LOC"])
+    "unknown roi 'V1x'; did you mean 'V1'? There are: V1, LOC"
+    """
+    options = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    listed = ", ".join(options[:40]) + (", …" if len(options) > 40 else "")
+    return f"unknown {what} '{name}'{hint} There are: {listed or 'none'}"
