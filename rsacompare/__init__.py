@@ -1,1 +1,48 @@
-"""How similar are two neural networks to the brain, and is one of them really closer?"""
+"""How similar are two neural networks to the brain, and is one of them really closer?
+
+The public names are loaded on first use, so that `import rsacompare` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+_HOMES = {
+    "activations": "schema.arrays",
+    "responses": "schema.arrays",
+    "rdms": "schema.arrays",
+    "load_activations": "schema.arrays",
+    "average_repetitions": "schema.labels",
+    "Comparison": "schema.results",
+    "tables": "schema.results",
+    "load_result": "schema.results",
+    "load_dataset": "datasets.load",
+    "Metric": "metrics.evidence",
+    "Meaning": "metrics.evidence",
+    "Evidence": "metrics.evidence",
+    "TargetEvidence": "metrics.evidence",
+    "PairEvidence": "metrics.evidence",
+    "metric": "metrics.registry",
+    "register_metric": "metrics.registry",
+    "compare": "study.compare",
+    "infer": "inference.infer",
+    "report": "reporting.pages",
+    "run": "pipeline",
+    "RsacompareError": "errors",
+}
+__all__ = sorted(_HOMES)
+__version__ = version("rsacompare")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rsacompare' has no attribute '{name}'")
+    value = getattr(import_module(f"rsacompare.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,493 @@
+"""What a metric returns: evidence that can be re-scored under any weighting of the stimuli."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+
+from rsacompare.errors import DataError
+from rsacompare.kernels import correlate
+from rsacompare.schema.store import digest
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a metric's number means; figures, pages and contract tests read it.
+
+    `chance` is the expected score of a network that has nothing to do with the brain.
+    """
+
+    label: str
+    unit: str = "correlation r"
+    chance: float = 0.0
+    minimum: float = -1.0
+    maximum: float = 1.0
+    higher_is_better: bool = True
+    sentence: str = ""
+    ceiling: str = ""
+    citations: tuple[str, ...] = ()
+
+
+class Metric(ABC):
+    """A way to compare one network layer with one region of one brain.
+
+    A metric is configured in ``__init__`` (plain arguments, kept as attributes of the same name)
+    and gives evidence in :meth:`compare`. It may prepare each array once (:meth:`prepare_activation`,
+    :meth:`prepare_response`); what these return is handed to `compare` in place of the array.
+
+    Attributes
+    ----------
+    name : str
+        Its name in tables.
+    meaning : Meaning
+    accepts : frozenset of str
+        Which inputs it can use, of `activation`, `network_rdm`, `response`, `brain_rdm`.
+
+    Examples
+    --------
+    A complete metric: the brain's mean response predicted by the network's mean activation.
+
+    >>> import numpy as np
+    >>> import rsacompare as rc
+    >>> class MeanLevel(rc.Metric):
+    ...     name = "mean_level"
+    ...     meaning = rc.Meaning("mean level")
+    ...
+    ...     def compare(self, activation, response):
+    ...         ids, brain, _, _ = rc.average_repetitions(response)
+    ...         network = activation.sel(stimulus_id=ids).mean("neuroid").values
+    ...         return rc.TargetEvidence(ids, brain.mean(axis=1)[:, None], network[:, None])
+    >>> ids = ["a", "b", "c", "d"]
+    >>> acts = rc.activations({"net": {"l1": np.array([[1.0], [2], [3], [5]])}}, stimulus_id=ids)
+    >>> brain = rc.responses({"s1": np.array([[2.0], [4], [6], [10]])}, stimulus_id=ids)
+    >>> comparison = rc.compare(acts, brain, metrics=[MeanLevel()])
+    >>> round(float(comparison.scores["score"].squeeze()), 6)
+    1.0
+    """
+
+    name: str
+    meaning: Meaning
+    accepts: frozenset[str] = frozenset({"activation", "response"})
+
+    def prepare_activation(self, activation: xr.DataArray) -> Any:
+        """Work that belongs to one layer: `activation(stimulus_id, neuroid)` or `rdm(pair)`."""
+        return activation
+
+    def prepare_response(self, response: xr.DataArray) -> Any:
+        """Work that belongs to one subject and ROI: `response(presentation, neuroid)`, `rdm(pair)`."""
+        return response
+
+    @abstractmethod
+    def compare(self, activation: Any, response: Any) -> Evidence:
+        """Evidence for one layer and one region, from what the two prepare methods returned."""
+
+    def config(self) -> dict[str, Any]:
+        """The options this metric was made with, for provenance and the hash of a cell."""
+        return {k: v for k, v in sorted(vars(self).items()) if not k.startswith("_")}
+
+
+class Evidence(ABC):
+    """Enough to re-score under any weighting of the test stimuli without refitting.
+
+    Attributes
+    ----------
+    stimulus_id : (stimulus,) str
+        The scored stimuli; weights and permutations refer to this order.
+    sources : tuple of str
+        Sources of chance beside the subjects: `stimuli`, and `units` where the targets are a
+        random draw.
+    fold : (stimulus,) int or None
+        Cross-validation folds within which values are centred and permutations act.
+    """
+
+    stimulus_id: np.ndarray
+    sources: tuple[str, ...]
+    fold: np.ndarray | None
+
+    @property
+    @abstractmethod
+    def n_targets(self) -> int:
+        """How many targets (units, voxels, pairs) the score is a mean over."""
+
+    @abstractmethod
+    def score(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Score under multiplicities of stimuli and targets.
+
+        Parameters
+        ----------
+        weights : (..., stimulus), optional
+            How often each stimulus counts; ones when absent.
+        target_weights : (..., target), optional
+            Broadcast against the leading dims of `weights`.
+
+        Returns
+        -------
+        ndarray
+            The broadcast leading dims; NaN where a draw cannot be scored.
+        """
+
+    @abstractmethod
+    def null(self, permutations: np.ndarray) -> np.ndarray:
+        """Scores with the network's stimuli re-indexed: `permutations` (perm, stimulus)."""
+
+    def ceiling_key(self) -> str:
+        """Cells with equal keys share their ceiling (it is computed once)."""
+        return self.digest()
+
+    @classmethod
+    def group_ceiling(
+        cls,
+        cells: Sequence[Any],
+        weights: np.ndarray | None = None,
+        subject_weights: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ceiling per subject: (subject,), or (draw, subject) under weights.
+
+        `cells` are the evidence of one layer and ROI for each subject; a kind of evidence that
+        knows no ceiling says NaN.
+        """
+        draws = weights if weights is not None else subject_weights
+        shape = (len(cells),) if draws is None else (len(draws), len(cells))
+        return np.full(shape, np.nan), np.full(shape, np.nan)
+
+    @abstractmethod
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Plain arrays for the store; `from_arrays` of the class turns them back."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Evidence:
+        """Evidence from stored arrays."""
+
+    def digest(self) -> str:
+        """Content hash."""
+        arrays = self.to_arrays()
+        return digest(*(part for key in sorted(arrays) for part in (key, arrays[key])))
+
+
+@dataclass
+class TargetEvidence(Evidence):
+    """Observed and predicted values per stimulus and target; the score is the mean correlation.
+
+    Parameters
+    ----------
+    stimulus_id : (stimulus,) str
+    observed, predicted : (stimulus, target)
+    fold : (stimulus,) int, optional
+        Folds of a cross-validated prediction: pooling held-out predictions of different folds
+        would bias correlations below zero, so both sides are centred within folds.
+    sources : tuple of str
+    noise_variance : (stimulus, target), optional
+        Variance (ddof 1) across the repetitions of the noisy side, with `n_repetitions`
+        (stimulus,) and `noisy` naming that side: `observed` or `predicted`.
+
+    Notes
+    -----
+    Targets without variance on either side have no correlation; they are left out of the mean
+    and `n_targets` counts the others.
+    """
+
+    stimulus_id: np.ndarray
+    observed: np.ndarray
+    predicted: np.ndarray
+    fold: np.ndarray | None = None
+    sources: tuple[str, ...] = ("stimuli",)
+    noise_variance: np.ndarray | None = None
+    n_repetitions: np.ndarray | None = None
+    noisy: str = "observed"
+    kind: ClassVar[str] = "target"
+    _profile: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.observed.shape != self.predicted.shape or self.observed.ndim != 2:
+            raise DataError(
+                f"observed {self.observed.shape} and predicted {self.predicted.shape} must both "
+                "be (stimulus, target)"
+            )
+        if len(self.stimulus_id) != len(self.observed):
+            raise DataError(
+                f"{len(self.stimulus_id)} stimulus ids for {len(self.observed)} predicted stimuli"
+            )
+
+    @property
+    def profile(self) -> np.ndarray:
+        """Correlation over stimuli per target, unweighted: (target,), NaN for dead targets."""
+        if self._profile is None:
+            self._profile = correlate.correlate_columns(
+                self.observed, self.predicted, fold=self.fold
+            )
+        return self._profile
+
+    @property
+    def n_targets(self) -> int:
+        return int(np.isfinite(self.profile).sum())
+
+    def score(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        if weights is None:
+            return _mean_targets(self.profile, target_weights)
+        r = correlate.correlate_columns(self.observed, self.predicted, weights, self.fold)
+        return _mean_targets(r, target_weights)
+
+    def null(self, permutations: np.ndarray) -> np.ndarray:
+        return correlate.null_mean_correlation(
+            self.observed, self.predicted, permutations, self.fold
+        )
+
+    def ceiling_key(self) -> str:
+        side = self.observed if self.noisy == "observed" else self.predicted
+        return digest(side, self.noise_variance, self.n_repetitions, self.fold)
+
+    @classmethod
+    def group_ceiling(
+        cls,
+        cells: Sequence[TargetEvidence],
+        weights: np.ndarray | None = None,
+        subject_weights: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        per_subject = np.stack([cell.ceiling(weights) for cell in cells], axis=-1)
+        if weights is None and subject_weights is not None:
+            per_subject = np.broadcast_to(per_subject, subject_weights.shape)
+        return per_subject, per_subject
+
+    def ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Mean over targets of sqrt(s2 / (s2 + sigma2 / n)): the reliability of the noisy side.
+
+        s2 is the variance over stimuli of the mean over repetitions less its noise share
+        sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019). NaN with a single repetition.
+        """
+        lead = () if weights is None else weights.shape[:-1]
+        if self.noise_variance is None or self.n_repetitions is None:
+            return np.full(lead, np.nan)
+        if (self.n_repetitions < 2).any():
+            return np.full(lead, np.nan)
+        values = self.observed if self.noisy == "observed" else self.predicted
+        noise = self.noise_variance / self.n_repetitions[:, None]
+        w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+        groups = np.zeros(len(values), int) if self.fold is None else self.fold
+        labels = np.unique(groups)
+        total = w.sum(axis=-1)[..., None]
+        square = np.zeros((*lead, values.shape[1]))
+        dof = total - len(labels)
+        for label in labels:
+            part = groups == label
+            centred = values[part] - values[part].mean(axis=0)
+            n = w[..., part].sum(axis=-1)[..., None]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = (w[..., part] @ centred) / n
+            square += w[..., part] @ centred**2 - n * np.where(n > 0, mean, 0.0) ** 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = square / dof
+            sigma2 = (w @ noise) / total
+            signal = np.maximum(variance - sigma2, 0.0)
+            per_target = np.sqrt(signal / (signal + sigma2))
+        # a target that never varies, signal or noise, has no reliability
+        per_target = np.where(np.isfinite(self.profile), per_target, np.nan)
+        return _mean_targets(per_target, None)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        arrays = {
+            "kind": np.array(self.kind),
+            "stimulus_id": np.asarray(self.stimulus_id, dtype=str),
+            "observed": self.observed,
+            "predicted": self.predicted,
+            "sources": np.array(self.sources, dtype=str),
+            "noisy": np.array(self.noisy),
+        }
+        for name in ("fold", "noise_variance", "n_repetitions"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> TargetEvidence:
+        return cls(
+            stimulus_id=arrays["stimulus_id"],
+            observed=arrays["observed"],
+            predicted=arrays["predicted"],
+            fold=arrays.get("fold"),
+            sources=tuple(arrays["sources"].tolist()),
+            noise_variance=arrays.get("noise_variance"),
+            n_repetitions=arrays.get("n_repetitions"),
+            noisy=str(arrays["noisy"]),
+        )
+
+    def take(self, targets: np.ndarray) -> TargetEvidence:
+        """The same evidence for some of the targets."""
+        noise = self.noise_variance
+        return replace(
+            self,
+            observed=self.observed[:, targets],
+            predicted=self.predicted[:, targets],
+            noise_variance=None if noise is None else noise[:, targets],
+            _profile=None,
+        )
+
+
+@dataclass
+class PairEvidence(Evidence):
+    """Two dissimilarity vectors over the same pairs of stimuli and the comparator between them.
+
+    Under multiplicities w a pair (i, j) counts w_i·w_j times, i ≠ j: copies of one stimulus
+    never score as a pair.
+
+    Parameters
+    ----------
+    stimulus_id : (stimulus,) str
+    network, brain : (pair,)
+    comparator : str
+        A name of `kernels.correlate.COMPARATORS`.
+    """
+
+    stimulus_id: np.ndarray
+    network: np.ndarray
+    brain: np.ndarray
+    comparator: str = "corr"
+    sources: tuple[str, ...] = ("stimuli",)
+    fold: np.ndarray | None = None
+    kind: ClassVar[str] = "pair"
+
+    def __post_init__(self) -> None:
+        n = len(self.stimulus_id)
+        if self.network.shape != (n * (n - 1) // 2,) or self.network.shape != self.brain.shape:
+            raise DataError(
+                f"{n} stimuli make {n * (n - 1) // 2} pairs; got {self.network.shape} for the "
+                f"network and {self.brain.shape} for the brain"
+            )
+
+    @property
+    def n_targets(self) -> int:
+        return len(self.network)
+
+    def score(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        x, y = self.network[None], self.brain[None]
+        if weights is None:
+            return correlate.compare_rdms(x, y, self.comparator)[0, 0]
+        flat = np.asarray(weights).reshape(-1, len(self.stimulus_id))
+        scores = correlate.compare_rdms(x, y, self.comparator, flat)[:, 0, 0]
+        return scores.reshape(np.shape(weights)[:-1])
+
+    def null(self, permutations: np.ndarray) -> np.ndarray:
+        x, y = self.network[None], self.brain[None]
+        return correlate.compare_rdms_permuted(x, y, self.comparator, permutations)[:, 0, 0]
+
+    def ceiling_key(self) -> str:
+        return digest(self.brain, self.comparator)
+
+    @classmethod
+    def group_ceiling(
+        cls,
+        cells: Sequence[PairEvidence],
+        weights: np.ndarray | None = None,
+        subject_weights: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rdms = np.stack([cell.brain for cell in cells])
+        return correlate.noise_ceiling(rdms, cells[0].comparator, weights, subject_weights)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "kind": np.array(self.kind),
+            "stimulus_id": np.asarray(self.stimulus_id, dtype=str),
+            "network": self.network,
+            "brain": self.brain,
+            "comparator": np.array(self.comparator),
+            "sources": np.array(self.sources, dtype=str),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> PairEvidence:
+        return cls(
+            stimulus_id=arrays["stimulus_id"],
+            network=arrays["network"],
+            brain=arrays["brain"],
+            comparator=str(arrays["comparator"]),
+            sources=tuple(arrays["sources"].tolist()),
+        )
+
+
+KINDS: dict[str, type[Evidence]] = {"target": TargetEvidence, "pair": PairEvidence}
+
+
+def score_draws(cells: Sequence[Evidence], weights: np.ndarray) -> np.ndarray:
+    """Scores of many cells under the same draws: (draw, cell).
+
+    Cells that hold the same dissimilarity vectors share the work on them: RSA over all layers,
+    subjects and draws is then a few matrix products.
+    """
+    return _many(cells, len(weights), correlate.compare_rdms, weights, "score")
+
+
+def score_permuted(cells: Sequence[Evidence], permutations: np.ndarray) -> np.ndarray:
+    """Null scores of many cells under the same permutations: (perm, cell)."""
+    return _many(cells, len(permutations), correlate.compare_rdms_permuted, permutations, "null")
+
+
+def _many(
+    cells: Sequence[Evidence], n: int, kernel: Any, argument: np.ndarray, method: str
+) -> np.ndarray:
+    out = np.full((n, len(cells)), np.nan)
+    pairs: dict[str, list[int]] = {}
+    for place, cell in enumerate(cells):
+        if isinstance(cell, PairEvidence):
+            pairs.setdefault(cell.comparator, []).append(place)
+        else:
+            out[:, place] = getattr(cell, method)(argument)
+    for comparator, places in pairs.items():
+        x, row = _distinct([cells[p].network for p in places])  # type: ignore[attr-defined]
+        y, column = _distinct([cells[p].brain for p in places])  # type: ignore[attr-defined]
+        if comparator_is_cheap_on_grid(len(x), len(y), len(places)):
+            step = max(1, _BLOCK // max(1, len(x) * len(y)))
+            for start in range(0, n, step):
+                block = slice(start, start + step)
+                grid = kernel(x, y, comparator, argument[block])
+                out[block, places] = grid[:, row, column]
+        else:
+            for p, i, j in zip(places, row, column, strict=True):
+                out[:, p] = kernel(x[i : i + 1], y[j : j + 1], comparator, argument)[:, 0, 0]
+    return out
+
+
+_BLOCK = 4_000_000  # scores held at a time; a constant, so that results never depend on memory
+
+
+def comparator_is_cheap_on_grid(n_x: int, n_y: int, n_cells: int) -> bool:
+    """Whether to score all x against all y: yes when most of that grid is wanted."""
+    return n_cells * 2 >= n_x * n_y
+
+
+def _distinct(vectors: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Stack of the distinct vectors and the index of each given one."""
+    index: dict[Any, int] = {}
+    by_identity: dict[int, int] = {}
+    rows: list[np.ndarray] = []
+    places = np.empty(len(vectors), dtype=np.intp)
+    for i, vector in enumerate(vectors):
+        if id(vector) not in by_identity:
+            key = digest(vector)
+            if key not in index:
+                index[key] = len(rows)
+                rows.append(vector)
+            by_identity[id(vector)] = index[key]
+        places[i] = by_identity[id(vector)]
+    return np.stack(rows), places
+
+
+def _mean_targets(r: np.ndarray, target_weights: np.ndarray | None) -> np.ndarray:
+    """Mean over the last axis of what is not NaN, weighted; NaN where nothing is left."""
+    valid = np.isfinite(r)
+    values = np.where(valid, r, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if target_weights is None:
+            return values.sum(axis=-1) / valid.sum(axis=-1)
+        top = np.einsum("...t,...t->...", values, target_weights)
+        return top / np.einsum("...t,...t->...", valid.astype(np.float64), target_weights)

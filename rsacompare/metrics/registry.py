@@ -1,0 +1,137 @@
+"""Metrics by name, object or decorated function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rsacompare import plugins
+from rsacompare.errors import ProtocolError
+from rsacompare.metrics.evidence import Evidence, Meaning, Metric
+
+
+def metric(name: str, **options: Any) -> Metric:
+    """Make a metric by its registered name.
+
+    Parameters
+    ----------
+    name : str
+        See ``rsacompare list metrics``.
+    **options
+        Its configuration, for instance ``distance="euclidean"``.
+
+    Raises
+    ------
+    ProtocolError
+        Unknown name or option.
+
+    Examples
+    --------
+    >>> metric("rsa", comparator="cosine").comparator
+    'cosine'
+    """
+    factory = plugins.find("metrics", name)
+    if isinstance(factory, Metric):
+        if options:
+            raise ProtocolError(f"metric '{name}' takes no options; got {', '.join(options)}")
+        return factory
+    known = [p for p in inspect.signature(factory).parameters if p != "self"]
+    for option in options:
+        if option not in known:
+            raise ProtocolError(plugins.unknown(f"option of metric {name}", option, known))
+    made = factory(**options)
+    if not isinstance(made, Metric):
+        raise ProtocolError(
+            f"metric '{name}' made a {type(made).__name__}, not a rsacompare.Metric"
+        )
+    return made
+
+
+def register_metric(
+    name: str, *, meaning: Meaning | None = None, accepts: tuple[str, ...] | None = None
+) -> Callable[[Any], Any]:
+    """Decorate a Metric class, or a function ``(activation, response) -> Evidence``.
+
+    Parameters
+    ----------
+    name : str
+        How studies and tables call it.
+    meaning : Meaning, optional
+        What the number means; for a function, where it is not a correlation with chance 0.
+    accepts : tuple of str, optional
+        Inputs of a function, default ``("activation", "response")``.
+
+    Examples
+    --------
+    >>> import rsacompare as rc
+    >>> @rc.register_metric("first_unit")
+    ... def first_unit(activation, response):
+    ...     ids, brain, _, _ = rc.average_repetitions(response)
+    ...     unit = activation.sel(stimulus_id=ids).values[:, :1]
+    ...     return rc.TargetEvidence(ids, brain[:, :1], unit)
+    >>> rc.metric("first_unit").name
+    'first_unit'
+    """
+
+    def decorate(thing: Any) -> Any:
+        if inspect.isclass(thing):
+            plugins.register("metrics", name, thing)
+        else:
+            plugins.register("metrics", name, FunctionMetric(thing, name, meaning, accepts))
+        return thing
+
+    return decorate
+
+
+class FunctionMetric(Metric):
+    """A metric that is one function of two labelled arrays."""
+
+    def __init__(
+        self,
+        function: Callable[[Any, Any], Evidence],
+        name: str,
+        meaning: Meaning | None = None,
+        accepts: tuple[str, ...] | None = None,
+    ):
+        self._function = function
+        self.name = name
+        self.meaning = meaning or Meaning(name)
+        self.accepts = frozenset(accepts or ("activation", "response"))
+        self.__module__, self.__qualname__ = function.__module__, function.__qualname__
+
+    def compare(self, activation: Any, response: Any) -> Evidence:
+        return self._function(activation, response)
+
+    def config(self) -> dict[str, Any]:
+        try:
+            source = inspect.getsource(self._function)
+        except OSError:
+            source = self._function.__qualname__
+        return {"function": self._function.__qualname__, "source": source}
+
+
+def as_metrics(metrics: Any) -> dict[str, Metric]:
+    """Names, objects or {label: name or object} as {label: Metric}.
+
+    Raises
+    ------
+    ProtocolError
+        Two metrics of one label; something that is no metric.
+    """
+    if isinstance(metrics, (str, Metric)):
+        metrics = [metrics]
+    if isinstance(metrics, dict):
+        items = list(metrics.items())
+    else:
+        items = [(m if isinstance(m, str) else getattr(m, "name", repr(m)), m) for m in metrics]
+    made: dict[str, Metric] = {}
+    for label, thing in items:
+        if label in made:
+            raise ProtocolError(f"two metrics are called '{label}'; pass a dict with two labels")
+        made[label] = metric(thing) if isinstance(thing, str) else thing
+        if not isinstance(made[label], Metric):
+            raise ProtocolError(f"'{label}' is no rsacompare.Metric but {type(thing).__name__}")
+    if not made:
+        raise ProtocolError(f"no metrics given; there are {', '.join(plugins.names('metrics'))}")
+    return made
