@@ -37,8 +37,9 @@ class Metric(ABC):
     """A way to compare one network layer with one region of one brain.
 
     A metric is configured in ``__init__`` (plain arguments, kept as attributes of the same name)
-    and gives evidence in :meth:`compare`. It may prepare each array once (:meth:`prepare_activation`,
-    :meth:`prepare_response`); what these return is handed to `compare` in place of the array.
+    and gives evidence in :meth:`compare`. It may prepare each array once
+    (:meth:`prepare_activation`, :meth:`prepare_response`); what these return is handed to
+    `compare` in place of the array.
 
     Attributes
     ----------
@@ -79,7 +80,7 @@ class Metric(ABC):
         return activation
 
     def prepare_response(self, response: xr.DataArray) -> Any:
-        """Work that belongs to one subject and ROI: `response(presentation, neuroid)`, `rdm(pair)`."""
+        """Work of one subject and ROI: `response(presentation, neuroid)` or `rdm(pair)`."""
         return response
 
     @abstractmethod

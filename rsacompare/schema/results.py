@@ -15,7 +15,7 @@ import xarray as xr
 from rsacompare.errors import DataError
 from rsacompare.schema import labels, store
 
-SCORE_COLUMNS = [
+SCORE_COLUMNS = (
     "metric",
     "network",
     "layer",
@@ -27,8 +27,8 @@ SCORE_COLUMNS = [
     "ceiling_low",
     "ceiling_high",
     "n_targets",
-]
-SUMMARY_COLUMNS = [
+)
+SUMMARY_COLUMNS = (
     "metric",
     "network",
     "layer",
@@ -40,8 +40,8 @@ SUMMARY_COLUMNS = [
     "p_null_fwer",
     "ceiling_low",
     "ceiling_high",
-]
-CONTRAST_COLUMNS = [
+)
+CONTRAST_COLUMNS = (
     "metric",
     "roi",
     "pairing",
@@ -56,7 +56,7 @@ CONTRAST_COLUMNS = [
     "p_fwer",
     "p_equivalence",
     "verdict",
-]
+)
 EXTRA_KINDS = ("rdm", "embedding", "matrix", "map", "table")
 
 
