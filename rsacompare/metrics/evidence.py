@@ -48,6 +48,14 @@ class Metric(ABC):
     meaning : Meaning
     accepts : frozenset of str
         Which inputs it can use, of `activation`, `network_rdm`, `response`, `brain_rdm`.
+    voxelwise : bool
+        True when the targets are the voxels in their order and none depends on another: evidence
+        is then made once per subject and layer, and each ROI takes its own voxels from it.
+
+    Notes
+    -----
+    A metric that draws at random (folds, for instance) takes ``random_state=None`` in
+    ``__init__``; `rsacompare.compare` sets it to its own seed where it is None.
 
     Examples
     --------
@@ -74,6 +82,7 @@ class Metric(ABC):
     name: str
     meaning: Meaning
     accepts: frozenset[str] = frozenset({"activation", "response"})
+    voxelwise: bool = False
 
     def prepare_activation(self, activation: xr.DataArray) -> Any:
         """Work that belongs to one layer: `activation(stimulus_id, neuroid)` or `rdm(pair)`."""
