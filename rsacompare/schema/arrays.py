@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -280,14 +281,16 @@ def merge_networks(trees: list[xr.DataTree]) -> xr.DataTree:
     """Several activations trees as one; a network's name may stand only once."""
     children: dict[str, xr.DataTree] = {}
     attrs: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
     for tree in trees:
         for name, node in tree.children.items():
             if name in children:
                 raise LabelError(f"two networks are called '{name}'; give one another name")
             children[name] = node.copy(deep=False)
-        attrs.update(tree.attrs)
+        inputs.update(json.loads(tree.attrs.get("inputs", "{}")))
+        attrs.update({str(key): value for key, value in tree.attrs.items()})
     merged = xr.DataTree(children=children)
-    merged.attrs = attrs
+    merged.attrs = {**attrs, **labels.clean_attrs({"inputs": inputs})}
     return merged
 
 
@@ -446,5 +449,5 @@ def _read_npz(path: Path, name: str | None = None) -> xr.DataTree:
         stimulus_id=held["stimulus_id"],
         layer_attrs={network: layer_attrs},
         neuroid={network: units},
-        attrs={"source_file": path.name, "sha256": store.file_sha256(path)},
+        attrs={"inputs": {path.name: store.file_sha256(path)}},
     )

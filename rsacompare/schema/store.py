@@ -158,7 +158,7 @@ class CellStore:
     def save(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Store the arrays of one cell."""
         with atomic_path(self.path(key)) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(temporary, allow_pickle=False, **arrays)
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """The arrays of a cell, or None where there is none or the file is broken."""
