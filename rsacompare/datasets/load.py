@@ -11,7 +11,7 @@ import xarray as xr
 
 from rsacompare import plugins
 from rsacompare.datasets.registry import Entry, registry
-from rsacompare.errors import FetchError, ProtocolError
+from rsacompare.errors import DataError, FetchError, ProtocolError
 from rsacompare.schema.arrays import read_tree
 from rsacompare.schema.store import file_sha256
 
@@ -40,7 +40,10 @@ def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
     """
     path = Path(name)
     if path.suffix == ".nc" or (path.exists() and path.is_file()):
-        return read_tree(path)
+        tree = read_tree(path)
+        if tree.attrs["rsacompare_kind"] == "activations":
+            raise DataError(f"{path} holds activations of a network, expected responses or rdms")
+        return tree
     return plugins.find("datasets", str(name))(**options)
 
 
