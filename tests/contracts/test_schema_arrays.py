@@ -7,7 +7,7 @@ import pytest
 import scipy.spatial.distance as distance
 
 from rsacompare.errors import DataError, LabelError, ProtocolError
-from rsacompare.schema import arrays, store
+from rsacompare.schema import arrays, store, trees
 
 IDS = ["p3", "p1", "p2", "p4"]
 RNG = np.random.default_rng(0)
@@ -109,7 +109,7 @@ def test_activations_keep_order_depth_and_units():
         layer_attrs={"net": {"fc": {"kind": "logits", "n_units": 1000}}},
         attrs={"title": "a net"},
     )
-    found = [(net, layer, data.attrs["depth"]) for net, layer, data in arrays.iter_layers(tree)]
+    found = [(net, layer, data.attrs["depth"]) for net, layer, data in trees.iter_layers(tree)]
     assert found == [("net", "conv", 0.0), ("net", "block.out", 0.5), ("net", "fc", 1.0)]
     assert tree["net/block.out"].attrs["original_name"] == "block/out"
     assert tree["net/conv"]["neuroid"].values.tolist() == [7, 3, 9, 1, 2]
@@ -120,7 +120,7 @@ def test_activations_keep_order_depth_and_units():
 def test_layers_come_in_their_order_not_in_that_of_the_alphabet():
     names = [f"layer{i}" for i in range(1, 13)]
     tree = arrays.activations({"net": {n: X for n in names}}, stimulus_id=IDS)
-    assert [layer for _, layer, _ in arrays.iter_layers(tree)] == names
+    assert [layer for _, layer, _ in trees.iter_layers(tree)] == names
 
 
 def test_precision_is_kept_and_byte_order_is_not():
@@ -168,7 +168,7 @@ def test_rdms_with_sessions_and_of_networks():
     assert node["rdm"].dims == ("roi", "session", "pair")
     np.testing.assert_allclose(node["rdm"].values[0, 1], distance.pdist(X[:, 2:5]), rtol=1e-15)
     net = arrays.rdms({"net": {"a": two[0], "b": two[1]}}, stimulus_id=IDS, of="network")
-    assert [(n, layer, d.attrs["depth"]) for n, layer, d in arrays.iter_layers(net)] == [
+    assert [(n, layer, d.attrs["depth"]) for n, layer, d in trees.iter_layers(net)] == [
         ("net", "a", 0.0),
         ("net", "b", 1.0),
     ]
@@ -211,7 +211,7 @@ def test_rdms_other_refusals():
 # -- files -----------------------------------------------------------------------------------------
 
 
-def trees():
+def examples():
     return {
         "responses": brain(attrs={"title": "t", "categories": {"a": "face"}, "simulated": True}),
         "rdms": arrays.rdms({"S1": {"V1": SQUARE, "é": 2 * SQUARE}}, stimulus_id=IDS),
@@ -220,9 +220,9 @@ def trees():
     }
 
 
-@pytest.mark.parametrize("kind", trees())
+@pytest.mark.parametrize("kind", examples())
 def test_round_trip_without_pickle(kind, tmp_path):
-    tree = trees()[kind]
+    tree = examples()[kind]
     store.write_netcdf(tree, tmp_path / "tree.nc")
     back = arrays.read_tree(tmp_path / "tree.nc")
     assert back.identical(tree)
@@ -236,11 +236,11 @@ def test_round_trip_without_pickle(kind, tmp_path):
     assert b"numpy.core" not in raw
 
 
-@pytest.mark.parametrize("kind", trees())
+@pytest.mark.parametrize("kind", examples())
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])
 def test_truncated_netcdf(kind, keep, tmp_path):
     file = tmp_path / "tree.nc"
-    store.write_netcdf(trees()[kind], file)
+    store.write_netcdf(examples()[kind], file)
     raw = file.read_bytes()
     file.write_bytes(raw[: int(keep * len(raw))])
     with pytest.raises(DataError, match=r"tree\.nc cannot be read as netCDF.*truncated"):
@@ -250,10 +250,10 @@ def test_truncated_netcdf(kind, keep, tmp_path):
 def test_files_of_another_kind(tmp_path):
     with pytest.raises(DataError, match="no file"):
         arrays.read_tree(tmp_path / "absent.nc")
-    store.write_netcdf(trees()["responses"], tmp_path / "brain.nc")
+    store.write_netcdf(examples()["responses"], tmp_path / "brain.nc")
     with pytest.raises(DataError, match="holds responses, expected activations"):
         arrays.load_activations(tmp_path / "brain.nc")
-    trees()["rdms"]["S1"].to_dataset().to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    examples()["rdms"]["S1"].to_dataset().to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     with pytest.raises(DataError, match="holds no rsacompare data"):
         arrays.read_tree(tmp_path / "other.nc")
     (tmp_path / "text.nc").write_text("not a netCDF file")
@@ -266,7 +266,7 @@ def test_files_of_another_kind(tmp_path):
     [("responses", "response", "S1"), ("rdms", "rdm", "S1"), ("activations", "activation", "n/c")],
 )
 def test_a_file_is_validated_when_read(kind, variable, where, tmp_path):
-    tree = trees()[kind]
+    tree = examples()[kind]
     leaf = tree[where].to_dataset()
     spoilt = leaf.copy(deep=True)
     spoilt[variable].values[..., 0] = np.nan
@@ -298,7 +298,7 @@ def npz(path, **changes):
 def test_npz_with_units_note_and_accuracy(tmp_path):
     path = npz(tmp_path / "net.npz")
     tree = arrays.load_activations(path)
-    assert [layer for _, layer, _ in arrays.iter_layers(tree)] == ["conv", "a.b"]
+    assert [layer for _, layer, _ in trees.iter_layers(tree)] == ["conv", "a.b"]
     conv = tree["net/conv"]
     np.testing.assert_array_equal(conv["activation"], X.astype(np.float32))
     assert conv["neuroid"].values.tolist() == [9, 4, 3, 7, 8]
@@ -337,7 +337,7 @@ def test_sources_that_are_neither(tmp_path, monkeypatch):
     (tmp_path / "alexnet_a2021").mkdir()  # a folder of that name is no file of activations
     with pytest.raises(ProtocolError, match="unknown network"):
         arrays.load_activations("alexnet_a2021")
-    store.write_netcdf(trees()["activations"], tmp_path / "net.nc")
+    store.write_netcdf(examples()["activations"], tmp_path / "net.nc")
     with pytest.raises(ProtocolError, match="takes no options, got name"):
         arrays.load_activations(tmp_path / "net.nc", name="other")
 
@@ -345,9 +345,9 @@ def test_sources_that_are_neither(tmp_path, monkeypatch):
 def test_merging_networks_keeps_inputs_and_refuses_twins(tmp_path):
     one = arrays.load_activations(npz(tmp_path / "one.npz"))
     two = arrays.load_activations(npz(tmp_path / "two.npz", **{"a/b": X[:, 2:]}))
-    both = arrays.merge_networks([one, two])
+    both = trees.merge_networks([one, two])
     assert list(both.children) == ["one", "two"]
     assert sorted(json.loads(both.attrs["inputs"])) == ["one.npz", "two.npz"]
     np.testing.assert_array_equal(both["two/a.b"]["activation"], X[:, 2:])
     with pytest.raises(LabelError, match="two networks are called 'one'"):
-        arrays.merge_networks([one, one])
+        trees.merge_networks([one, one])

@@ -17,8 +17,9 @@ from rsacompare.datasets import load, published_rdms
 from rsacompare.datasets.load import load_dataset
 from rsacompare.datasets.published_rdms import alexnet_a2020, algonauts2019, kriegeskorte92
 from rsacompare.errors import DataError, FetchError, ProtocolError
-from rsacompare.schema.arrays import iter_layers, load_activations, read_tree
+from rsacompare.schema.arrays import load_activations, read_tree
 from rsacompare.schema.store import write_netcdf
+from rsacompare.schema.trees import iter_layers
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RSACOMPARE_DATA"),
