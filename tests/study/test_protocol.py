@@ -1,4 +1,4 @@
-"""Study files: what is read, and one sentence with the place and the nearest spelling for errors."""
+"""Study files: what is read, and one sentence with place and nearest spelling for a fault."""
 
 from __future__ import annotations
 
@@ -74,13 +74,17 @@ def load(tmp_path):
 
 def refusal(load, text):
     """The message of the error that the study is refused with, wherever it is noticed."""
-    with pytest.raises((ProtocolError, DataError)) as caught:
+
+    def check():
         study = load(text)
         study.make_metrics()
         for name in study.brain:
             study.locate("brain", name)
         for name in study.networks:
             study.locate("networks", name)
+
+    with pytest.raises((ProtocolError, DataError)) as caught:
+        check()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
