@@ -1,0 +1,310 @@
+"""The command line: an error is one clean line and an exit code.
+
+Exit codes: 0 done; 1 something in the input (one sentence says what); 2 wrong usage; 3 an
+unexpected error; 130 stopped. Only typer is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rsacompare.errors import FetchError, RsacompareError
+
+app = typer.Typer(
+    help="How similar are two neural networks to the brain, and is one of them really closer?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Worker threads.  [default: all cores]")
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="In place of the study's seed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    METRICS = "metrics"
+    DATASETS = "datasets"
+    NETWORKS = "networks"
+    LAYERS = "layers"
+
+
+def main() -> None:
+    """Entry point of the `rsacompare` script."""
+    app(prog_name="rsacompare")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import rsacompare
+
+        typer.echo(f"rsacompare {rsacompare.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    jobs: Jobs = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole study on simulated brains and networks with known answers."""
+    from importlib.resources import as_file, files
+
+    with as_file(files("rsacompare.study") / "demo.toml") as file:
+        _run(file, out, jobs, seed, quiet, debug)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="A study file (TOML).", show_default=False)],
+    out: Out = None,
+    jobs: Jobs = None,
+    seed: Seed = None,
+    if_available: Annotated[
+        bool,
+        typer.Option("--if-available", help="Where data cannot be had, say so and exit with 0."),
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a study from a file: compare, infer, report. Goes on where a stopped run ended."""
+    _run(study, out, jobs, seed, quiet, debug, if_available)
+
+
+@app.command()
+def report(
+    results: Annotated[
+        Path, typer.Argument(help="A results.nc, or the folder that holds it.", show_default=False)
+    ],
+    out: Out = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Rebuild the pages from stored results."""
+    with _clean_errors(debug):
+        from rsacompare import pipeline
+
+        started = time.perf_counter()
+        index = pipeline.rebuild(results, out)
+        _say_where(index, started, quiet)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Argument(help="For layers: a network, or a file of activations.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List what is registered, or the layers of a network."""
+    with _clean_errors(debug):
+        for line in _layer_lines(name) if kind is Kind.LAYERS else _plugin_lines(kind.value):
+            typer.echo(line)
+
+
+@app.command()
+def fetch(
+    dataset: Annotated[
+        str, typer.Argument(help="A folder or file of the data registry.", show_default=False)
+    ],
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Download the files of a data set; checksums are verified, a broken download goes on."""
+    with _clean_errors(debug):
+        from rsacompare import plugins
+        from rsacompare.datasets.load import fetch as fetch_file
+        from rsacompare.datasets.registry import registry
+        from rsacompare.errors import ProtocolError
+
+        names = [n for n in registry() if n == dataset or n.split("/")[0] == dataset]
+        if not names:
+            folders = dict.fromkeys(n.split("/")[0] for n in registry())
+            raise ProtocolError(plugins.unknown("data set", dataset, folders))
+        for name in names:
+            path = fetch_file(name)
+            if not quiet:
+                typer.echo(path)
+
+
+def _run(
+    file: Path,
+    out: Path | None,
+    jobs: int | None,
+    seed: int | None,
+    quiet: bool,
+    debug: bool,
+    if_available: bool = False,
+) -> None:
+    folder: Path | None = out
+    with _clean_errors(debug, lambda: folder and folder / "cells"):
+        import joblib
+
+        from rsacompare import pipeline
+        from rsacompare.study.protocol import load_study
+
+        started = time.perf_counter()
+        study = load_study(file)
+        folder = out or Path("reports") / study.name
+        try:
+            with _progress(quiet) as progress:
+                result = pipeline.run(
+                    study,
+                    folder,
+                    n_jobs=jobs or joblib.cpu_count(),
+                    random_state=seed,
+                    progress=progress,
+                )
+        except FetchError as err:
+            if not if_available:
+                raise
+            typer.echo(f"{study.name} is left out: {err}")
+            return
+        if not quiet:
+            for line in pipeline.answer(result):
+                typer.echo(line)
+        _say_where(folder / "index.html", started, quiet)
+
+
+@contextmanager
+def _clean_errors(debug: bool, kept: Any = None) -> Iterator[None]:
+    """One line on stderr and an exit code in place of a traceback (which `--debug` shows)."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        folder = kept() if kept else None
+        hint = f"; finished cells are kept in {folder}, run again to go on" if folder else ""
+        typer.echo(f"stopped{hint}", err=True)
+        raise typer.Exit(130) from None
+    except RsacompareError as err:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"error: {err}", err=True)
+        raise typer.Exit(1) from None
+    except typer.Exit:
+        raise
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except Exception as err:
+        if debug:
+            traceback.print_exc()
+        said = f"{type(err).__name__}: {err}".rstrip(": ").replace("\n", " ")
+        hint = "" if debug else "; run again with --debug for the traceback"
+        typer.echo(f"error: unexpected {said}{hint}", err=True)
+        raise typer.Exit(3) from None
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Any]:
+    """A callback `(stage, done, total)`: bars on a terminal, else one line per stage."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def line(stage: str, done: int, total: int) -> None:
+            if stage not in seen:
+                seen.add(stage)
+                typer.echo(f"{stage} ({total})", err=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def bar(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield bar
+
+
+def _say_where(index: Path, started: float, quiet: bool) -> None:
+    if quiet:
+        typer.echo(index)
+        return
+    typer.echo(f"report: {index.resolve()} ({time.perf_counter() - started:.0f} s)")
+
+
+def _plugin_lines(group: str) -> list[str]:
+    """Name and first line of the docstring of each plugin of a group."""
+    import inspect
+
+    from rsacompare import plugins
+
+    known = {name: plugins.find(group, name) for name in plugins.names(group)}
+    width = max(map(len, known), default=0)
+    docs = {name: (inspect.getdoc(plugin) or "").split("\n")[0] for name, plugin in known.items()}
+    return [f"{name:<{width}}  {doc}".rstrip() for name, doc in docs.items()]
+
+
+def _layer_lines(name: str | None) -> list[str]:
+    """The layers of a network (registered, a file, or a file of the registry) in order."""
+    from rsacompare.datasets.load import resolve
+    from rsacompare.errors import ProtocolError
+    from rsacompare.schema.arrays import load_activations
+    from rsacompare.schema.trees import iter_layers
+
+    if name is None:
+        raise ProtocolError("of which network? rsacompare list layers NETWORK")
+    lines = []
+    for network, layer, data in iter_layers(load_activations(resolve(name))):
+        size = f"{data.sizes['neuroid']} units" if "neuroid" in data.sizes else "RDM only"
+        depth = float(data.attrs["depth"])
+        lines.append(f"{network}  {layer:<16} depth {depth:.2f}  {size}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""A whole study: load, compare, infer, write results, tables and pages."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from rsacompare.errors import DataError
+from rsacompare.inference.infer import infer
+from rsacompare.reporting.pages import report
+from rsacompare.schema import results, store, trees
+from rsacompare.study import keys
+from rsacompare.study.compare import compare
+from rsacompare.study.inputs import Progress, check_inputs, load_inputs
+from rsacompare.study.protocol import Study, load_study
+
+
+def run(
+    study: Study | str | Path,
+    out: str | Path | None = None,
+    *,
+    n_jobs: int = 1,
+    random_state: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Run a study from its description to its pages.
+
+    Everything that can be checked is checked before anything is computed, and nothing in `out`
+    is overwritten unless all was computed.
+
+    Parameters
+    ----------
+    study : Study or path of a STUDY.toml
+    out : path, optional
+        Folder for `results.nc`, the three CSV tables, `provenance.json` and the pages; finished
+        cells are kept in `out/cells`, and a run that was stopped goes on from there. Without it
+        nothing is written.
+    n_jobs : int
+        Worker threads; results do not depend on it.
+    random_state : int, optional
+        In place of the study's own seed.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
+
+    Returns
+    -------
+    Dataset
+        See DESIGN section 2.
+
+    Raises
+    ------
+    ProtocolError, LabelError, DataError, FetchError
+        A study file, labels or files that cannot be used, naming the place.
+    """
+    started = time.perf_counter()
+    if not isinstance(study, Study):
+        study = load_study(study)
+    if random_state is not None:
+        study = study.with_seed(random_state)
+    metrics = study.make_metrics()
+    folder = None if out is None else _writable(Path(out))
+    brains, networks = load_inputs(study, progress)
+    with keys.at(study.place("networks")):
+        activations = trees.merge_networks(list(networks.values()))
+    check_inputs(study, brains, activations)
+    comparison = compare(
+        activations,
+        brains,
+        metrics,
+        rois=study.rois,
+        n_jobs=n_jobs,
+        random_state=study.random_state,
+        store=None if folder is None else folder / "cells",
+        progress=progress,
+    )
+    result = infer(
+        comparison,
+        **dict(study.inference),
+        random_state=study.random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+    describe(result, study, brains, networks)
+    note = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+    _update(result, "provenance", note | {"seconds": round(time.perf_counter() - started, 1)})
+    if folder is not None:
+        write(result, folder, progress)
+    return result
+
+
+def describe(
+    result: xr.Dataset,
+    study: Study,
+    brains: Mapping[str, xr.DataTree],
+    networks: Mapping[str, xr.DataTree],
+) -> None:
+    """Write the question, the whole configuration and the input files' hashes into a result."""
+    inputs: dict[str, str] = {}
+    simulated = False
+    for tree in [*brains.values(), *networks.values()]:
+        inputs |= json.loads(tree.attrs.get("inputs", "{}"))
+        simulated |= bool(int(tree.attrs.get("simulated", 0)))
+    result.attrs |= {"title": study.title or study.name, "question": study.question}
+    result.attrs["simulated"] = int(simulated)
+    configuration = study.model_dump(mode="json") | {"file": study.file and study.file.name}
+    inputs |= json.loads(result.attrs.get("provenance", "{}")).get("inputs", {})
+    _update(result, "provenance", {"configuration": configuration, "inputs": inputs})
+
+
+def _update(result: xr.Dataset, attr: str, values: Mapping[str, Any]) -> None:
+    """Add to a structured attribute, which is one JSON string."""
+    result.attrs[attr] = json.dumps(json.loads(result.attrs.get(attr, "{}")) | dict(values))
+
+
+def write(result: xr.Dataset, out: str | Path, progress: Progress | None = None) -> Path:
+    """Write `results.nc`, the tables, `provenance.json` and the pages; all of them or none.
+
+    Returns
+    -------
+    Path
+        Of `index.html`.
+    """
+    if progress:
+        progress("report", 0, 1)
+    with staged(out) as folder:
+        store.write_netcdf(result, folder / "results.nc")
+        results.write_tables(result, folder)
+        record = {
+            key: json.loads(result.attrs[key])
+            for key in ("provenance", "inference", "data", "networks")
+            if key in result.attrs
+        }
+        store.write_text(folder / "provenance.json", json.dumps(record, indent=2) + "\n")
+        report(result, folder)
+    if progress:
+        progress("report", 1, 1)
+    return Path(out) / "index.html"
+
+
+def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
+    """Pages from stored results, beside them or in `out`.
+
+    Parameters
+    ----------
+    source : path of a `results.nc` or of its folder
+    out : path, optional
+
+    Returns
+    -------
+    Path
+        Of `index.html`.
+
+    Raises
+    ------
+    DataError
+        There is no result, or it cannot be read.
+    """
+    result = results.load_result(source)
+    path = Path(source)
+    target = Path(out) if out is not None else path if path.is_dir() else path.parent
+    with staged(target) as folder:
+        report(result, folder)
+    return target / "index.html"
+
+
+def answer(result: xr.Dataset) -> list[str]:
+    """One line per metric: the difference between networks, averaged over layers.
+
+    Parameters
+    ----------
+    result : Dataset
+        What `infer` returns.
+    """
+    rows = results.tables(result)["contrasts"]
+    rows = rows[rows["pairing"] == "mean"]
+    lines = []
+    for metric in dict.fromkeys(rows["metric"]):
+        own = rows[rows["metric"] == metric]
+        first = own.iloc[0]
+        own = own[
+            (own[["network_a", "network_b"]] == first[["network_a", "network_b"]]).all(axis=1)
+        ]
+        pair = f"{first['network_a']} − {first['network_b']}"
+        names = {"a": first["network_a"], "b": first["network_b"]}
+        verdict = [
+            f"{names[v]} closer" if v in names else str(v or "undecided") for v in own["verdict"]
+        ]
+        if len(own) > 3:
+            counts = {v: verdict.count(v) for v in dict.fromkeys(verdict)}
+            said = ", ".join(f"{v} in {n}" for v, n in counts.items())
+            said += f" of {len(own)} ROIs"
+        else:
+            said = "; ".join(
+                f"{row['roi']} {row['difference']:+.3f} "
+                f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}] {v}"
+                for (_, row), v in zip(own.iterrows(), verdict, strict=True)
+            )
+        lines.append(f"{metric}: {pair}, mean over layers: {said}")
+    return lines
+
+
+@contextmanager
+def staged(out: str | Path) -> Iterator[Path]:
+    """A folder beside the files of `out` whose files take their places when the block ends well."""
+    target = _writable(Path(out))
+    with tempfile.TemporaryDirectory(dir=target, prefix=".new-") as name:
+        yield Path(name)
+        for file in sorted(Path(name).rglob("*")):
+            place = target / file.relative_to(name)
+            if file.is_dir():
+                _writable(place)
+            else:
+                os.replace(file, place)
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DataError(f"cannot make the folder {folder}: {err.strerror}") from err
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"cannot write in {folder}: no permission")
+    return folder

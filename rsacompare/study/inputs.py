@@ -1,0 +1,152 @@
+"""The inputs of a study: located, loaded, named, and checked against each other."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from rsacompare import plugins
+from rsacompare.datasets.load import fetch
+from rsacompare.errors import DataError, LabelError, ProtocolError
+from rsacompare.schema import arrays, labels, store
+from rsacompare.study import keys
+from rsacompare.study.protocol import Study
+
+Progress = Callable[[str, int, int], None]
+
+
+def load_inputs(
+    study: Study, progress: Progress | None = None
+) -> tuple[dict[str, xr.DataTree], dict[str, xr.DataTree]]:
+    """Brain data and networks of a study, each by the name of its table.
+
+    All sources are located and their options checked before the first is loaded.
+
+    Raises
+    ------
+    ProtocolError, DataError, FetchError, LabelError
+        With the place in the study file.
+    """
+    tables = [("brain", name) for name in study.brain]
+    tables += [("networks", name) for name in study.networks]
+    sources = {table: study.locate(*table) for table in tables}
+    loaded: dict[str, dict[str, xr.DataTree]] = {"brain": {}, "networks": {}}
+    for done, (group, name) in enumerate(tables):
+        if progress:
+            progress("load", done, len(tables))
+        with keys.at(study.place(group, name)):
+            tree = _load(study, group, name, sources[group, name])
+            loaded[group][name] = tree if group == "brain" else _select(study, name, tree)
+    if progress:
+        progress("load", len(tables), len(tables))
+    return loaded["brain"], loaded["networks"]
+
+
+def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree:
+    kind = "datasets" if group == "brain" else "networks"
+    if isinstance(source, str) and source in plugins.names(kind):
+        loader = plugins.find(kind, source)
+        table = study.brain[name] if group == "brain" else study.networks[name]
+        options = keys.check_options(f"{kind[:-1]} {source}", loader, table.options)
+        # like a metric, simulated data follow the study's seed unless they are given their own
+        if "random_state" in inspect.signature(loader).parameters:
+            options.setdefault("random_state", study.random_state)
+        return loader(**options)
+    file = fetch(source) if isinstance(source, str) else source
+    if group == "networks":
+        tree = arrays.load_activations(file)
+    else:
+        tree = arrays.read_tree(file)
+        if tree.attrs["rsacompare_kind"] == "activations":
+            raise DataError(f"{file} holds activations of a network, not brain data")
+    tree.attrs["inputs"] = json.dumps({str(source): store.file_sha256(file)})
+    return tree
+
+
+def _select(study: Study, name: str, tree: xr.DataTree) -> xr.DataTree:
+    """The networks and layers that a `[networks.NAME]` table asks for, under their final names."""
+    table = study.networks[name]
+    nodes = dict(tree.children)
+    if table.network is not None:
+        if table.network not in nodes:
+            raise ProtocolError(plugins.unknown("network", table.network, nodes))
+        nodes = {table.network: nodes[table.network]}
+    if len(nodes) == 1:
+        nodes = {name: next(iter(nodes.values()))}
+    if table.layers is not None:
+        wanted = [labels.safe_name(layer) for layer in table.layers]
+        for network, node in nodes.items():
+            for layer in wanted:
+                if layer not in node.children:
+                    raise ProtocolError(
+                        "layers: " + plugins.unknown(f"layer of {network}", layer, node.children)
+                    )
+        nodes = {network: _keep(node, wanted) for network, node in nodes.items()}
+    selected = xr.DataTree(children={k: node.copy(deep=False) for k, node in nodes.items()})
+    selected.attrs = tree.attrs
+    return selected
+
+
+def _keep(network: xr.DataTree, layers: list[str]) -> xr.DataTree:
+    kept = {k: v.copy(deep=False) for k, v in network.children.items() if k in layers}
+    node = xr.DataTree(children=kept)
+    node.attrs = network.attrs
+    return node
+
+
+def check_inputs(study: Study, brains: Mapping[str, xr.DataTree], activations: xr.DataTree) -> None:
+    """Check names and stimuli of loaded data against each other and the study, all cheap.
+
+    Raises
+    ------
+    ProtocolError, LabelError
+        An ROI or a network that does not exist; scored stimuli that a network was not shown.
+    """
+    there = list(dict.fromkeys(roi for tree in brains.values() for roi in rois_of(tree)))
+    for roi in study.rois or []:
+        if roi not in there:
+            raise ProtocolError(f"{study.place('rois')}: {plugins.unknown('roi', roi, there)}")
+    for pair in study.inference.contrast or []:
+        for network in pair:
+            if network not in activations.children:
+                text = plugins.unknown("network", network, activations.children)
+                raise ProtocolError(f"{study.place('inference', 'contrast')}: {text}")
+    shown = {}
+    for network, node in activations.children.items():
+        shown[network] = scored_stimuli(next(iter(node.children.values())).to_dataset())
+    for name, tree in brains.items():
+        for subject, node in tree.children.items():
+            scored = scored_stimuli(node.to_dataset())
+            for network, available in shown.items():
+                try:
+                    labels.index_of(
+                        scored, available, f"data set {name} ({subject})", f"network {network}"
+                    )
+                except LabelError as err:
+                    file = study.file or f"study '{study.name}'"
+                    raise LabelError(f"{file}: {err}") from err
+
+
+def scored_stimuli(data: xr.Dataset) -> Any:
+    """The stimuli of a network's layer, or those of a brain that will be scored."""
+    if "rdm" in data:
+        pairs = data["rdm"]
+        ids = [*pairs["stimulus_a"].values.tolist(), *pairs["stimulus_b"].values.tolist()]
+        return labels.as_stimulus_ids(list(dict.fromkeys(ids)), "rdm")
+    ids = data["stimulus_id"].values
+    if "split" in data.coords and (data["split"].values == "test").any():
+        ids = ids[data["split"].values == "test"]
+    return ids
+
+
+def rois_of(tree: xr.DataTree) -> list[str]:
+    """All ROIs of a data set's subjects, in order."""
+    found: dict[str, None] = {}
+    for node in tree.children.values():
+        found |= dict.fromkeys(map(str, node.to_dataset()["roi"].values))
+    return list(found)
