@@ -124,6 +124,11 @@ class Evidence(ABC):
     def n_targets(self) -> int:
         """How many targets (units, voxels, pairs) the score is a mean over."""
 
+    @property
+    def target_size(self) -> int:
+        """Length of `target_weights`: the targets that are scored and those that cannot be."""
+        return self.n_targets
+
     @abstractmethod
     def score(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
@@ -157,13 +162,15 @@ class Evidence(ABC):
         cells: Sequence[Any],
         weights: np.ndarray | None = None,
         subject_weights: np.ndarray | None = None,
+        target_weights: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ceiling per subject: (subject,), or (draw, subject) under weights.
 
-        `cells` are the evidence of one layer and ROI for each subject; a kind of evidence that
-        knows no ceiling says NaN.
+        `cells` are the evidence of one layer and ROI for each subject; all weights are
+        (draw, level). A kind of evidence that knows no ceiling says NaN.
         """
-        draws = weights if weights is not None else subject_weights
+        given = [w for w in (weights, subject_weights, target_weights) if w is not None]
+        draws = given[0] if given else None
         shape = (len(cells),) if draws is None else (len(draws), len(cells))
         return np.full(shape, np.nan), np.full(shape, np.nan)
 
@@ -239,12 +246,22 @@ class TargetEvidence(Evidence):
     def n_targets(self) -> int:
         return int(np.isfinite(self.profile).sum())
 
+    @property
+    def target_size(self) -> int:
+        return self.observed.shape[1]
+
     def score(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
     ) -> np.ndarray:
         if weights is None:
             return _mean_targets(self.profile, target_weights)
-        r = correlate.correlate_columns(self.observed, self.predicted, weights, self.fold)
+        # stimuli that no draw holds (the other half of a split) need not be multiplied
+        used = np.asarray(weights).reshape(-1, len(self.stimulus_id)).any(axis=0)
+        keep = slice(None) if used.all() else used
+        fold = None if self.fold is None else self.fold[keep]
+        r = correlate.correlate_columns(
+            self.observed[keep], self.predicted[keep], np.asarray(weights)[..., keep], fold
+        )
         return _mean_targets(r, target_weights)
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
@@ -262,23 +279,29 @@ class TargetEvidence(Evidence):
         cells: Sequence[TargetEvidence],
         weights: np.ndarray | None = None,
         subject_weights: np.ndarray | None = None,
+        target_weights: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        per_subject = np.stack([cell.ceiling(weights) for cell in cells], axis=-1)
-        if weights is None and subject_weights is not None:
+        per_subject = np.stack([cell.ceiling(weights, target_weights) for cell in cells], axis=-1)
+        if per_subject.ndim == 1 and subject_weights is not None:
             per_subject = np.broadcast_to(per_subject, subject_weights.shape)
         return per_subject, per_subject
 
-    def ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
+    def ceiling(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Mean over targets of sqrt(s2 / (s2 + sigma2 / n)): the reliability of the noisy side.
 
         s2 is the variance over stimuli of the mean over repetitions less its noise share
         sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019). NaN with a single repetition.
         """
         lead = () if weights is None else weights.shape[:-1]
-        if self.noise_variance is None or self.n_repetitions is None:
-            return np.full(lead, np.nan)
-        if (self.n_repetitions < 2).any():
-            return np.full(lead, np.nan)
+        if (
+            self.noise_variance is None
+            or self.n_repetitions is None
+            or (self.n_repetitions < 2).any()
+        ):
+            drawn = () if target_weights is None else target_weights.shape[:-1]
+            return np.full(np.broadcast_shapes(lead, drawn), np.nan)
         values = self.observed if self.noisy == "observed" else self.predicted
         noise = self.noise_variance / self.n_repetitions[:, None]
         w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -301,7 +324,7 @@ class TargetEvidence(Evidence):
             per_target = np.sqrt(signal / (signal + sigma2))
         # a target that never varies, signal or noise, has no reliability
         per_target = np.where(np.isfinite(self.profile), per_target, np.nan)
-        return _mean_targets(per_target, None)
+        return _mean_targets(per_target, target_weights)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         arrays = {
@@ -400,6 +423,7 @@ class PairEvidence(Evidence):
         cells: Sequence[PairEvidence],
         weights: np.ndarray | None = None,
         subject_weights: np.ndarray | None = None,
+        target_weights: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         rdms = np.stack([cell.brain for cell in cells])
         return correlate.noise_ceiling(rdms, cells[0].comparator, weights, subject_weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -266,29 +266,6 @@ def validate_response(data: xr.Dataset, where: str) -> xr.Dataset:
             raise DataError(f"{where}: ROI '{roi}' is empty (no voxel in its mask); leave it out")
         labels.require_finite(data["response"].values[:, mask], f"{where}, ROI {roi}")
     return data
-
-
-def iter_layers(tree: xr.DataTree) -> Iterator[tuple[str, str, xr.Dataset]]:
-    """(network, layer, Dataset) in layer order for every layer of an activations tree."""
-    for network, node in tree.children.items():
-        layers = sorted(node.children.items(), key=lambda kv: int(kv[1].attrs["layer_index"]))
-        for layer, leaf in layers:
-            yield network, layer, leaf.to_dataset()
-
-
-def merge_networks(trees: list[xr.DataTree]) -> xr.DataTree:
-    """Several activations trees as one; a network's name may stand only once."""
-    children: dict[str, xr.DataTree] = {}
-    attrs: dict[str, Any] = {}
-    for tree in trees:
-        for name, node in tree.children.items():
-            if name in children:
-                raise LabelError(f"two networks are called '{name}'; give one another name")
-            children[name] = node.copy(deep=False)
-        attrs.update(tree.attrs)
-    merged = xr.DataTree(children=children)
-    merged.attrs = attrs
-    return merged
 
 
 def _network_tree(

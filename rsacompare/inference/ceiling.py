@@ -1,0 +1,57 @@
+"""Noise ceilings of every cell and group, observed and under draws."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsacompare.inference.bootstrap import group_mean
+from rsacompare.inference.family import Draws, Family, Sources
+
+NOTHING: Sources = frozenset()
+
+
+def observed(family: Family) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{roi: (lower, upper)}, each (layer, subject); NaN where the evidence knows none."""
+    found = {}
+    for roi, rows in family.place.items():
+        low, high = np.full(rows.shape, np.nan), np.full(rows.shape, np.nan)
+        for group in family.ceiling_groups[roi]:
+            low[group], high[group] = _ceilings(family, roi, group[0], Draws(1), NOTHING)
+        found[roi] = (low, high)
+    return found
+
+
+def lower_draws(family: Family, draws: Draws, roi: str, sources: Sources) -> np.ndarray:
+    """Subject mean of the lower ceiling when `sources` are resampled: (draw, layer)."""
+    out = np.full((draws.size, len(family.layers)), np.nan)
+    subjects = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
+    for group in family.ceiling_groups[roi]:
+        # units are drawn per layer: layers of one ceiling still differ in their draws
+        for same in [[i] for i in group] if "units" in sources else [group]:
+            low, _ = _ceilings(family, roi, same[0], draws, sources)
+            out[:, same] = group_mean(np.broadcast_to(low, (draws.size, low.shape[-1])), subjects)[
+                :, None
+            ]
+    return out
+
+
+def _ceilings(
+    family: Family, roi: str, layer: int, draws: Draws, sources: Sources
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ceilings of one layer: (1 or draw, subject). Only equal stimuli can be pooled."""
+    row = family.place[roi][layer]
+    keys = [family.stimuli[p] for p in row]
+    subjects = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
+    units = draws.units[family.layers[layer]] if "units" in sources else None
+    n = draws.size if sources else 1
+    low, high = np.full((n, len(row)), np.nan), np.full((n, len(row)), np.nan)
+    for key in dict.fromkeys(keys):
+        own = [i for i, k in enumerate(keys) if k == key]
+        cells = [family.evidence[row[i]] for i in own]
+        low[:, own], high[:, own] = type(cells[0]).group_ceiling(
+            cells,
+            draws.stimuli[key] if "stimuli" in sources else None,
+            None if subjects is None else subjects[:, own],
+            units,
+        )
+    return low, high

@@ -1,0 +1,213 @@
+"""The cells of one metric, arranged for statistics, and their scores under draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rsacompare.kernels import resample
+from rsacompare.metrics.evidence import Evidence, score_draws
+from rsacompare.schema.results import Cell, Comparison
+
+Sources = frozenset[str]
+Key = tuple[str, ...]
+HELD_OUT_SUBJECTS = 8  # from this many on, the best layer is chosen on other subjects too
+
+
+@dataclass
+class Family:
+    """All cells of one metric.
+
+    Attributes
+    ----------
+    metric : str
+    layers : list of str
+        Flat labels `network/layer` that have cells.
+    network : (layer,) str
+    subjects : {roi: tuple of subjects}
+        Each ROI has its own.
+    place : {roi: (layer, subject) int}
+        Position of each cell in `evidence`.
+    evidence : list of Evidence
+    stimuli : list of keys, per cell
+        Cells with the same stimuli and folds share a key, hence their draws.
+    ids : {key: (stimulus,) str}
+    fold : {key: (stimulus,) int or None}
+    sources : tuple of str
+        What the evidence declares beside the subjects.
+    better : 1 or -1
+        The direction of closeness.
+    """
+
+    metric: str
+    layers: list[str]
+    network: np.ndarray
+    subjects: dict[str, Key]
+    place: dict[str, np.ndarray]
+    evidence: list[Evidence]
+    stimuli: list[Key]
+    ids: dict[Key, np.ndarray]
+    fold: dict[Key, np.ndarray | None]
+    sources: tuple[str, ...]
+    better: int = 1
+    ceiling_groups: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    @property
+    def rois(self) -> list[str]:
+        return list(self.subjects)
+
+    def unit_layers(self) -> dict[str, int]:
+        """{layer: number of targets} for layers whose units are resampled."""
+        if "units" not in self.sources:
+            return {}
+        return {
+            layer: self.evidence[int(self.place[self.rois[0]][i, 0])].target_size
+            for i, layer in enumerate(self.layers)
+        }
+
+    def n_stimuli(self, roi: str) -> int:
+        """The fewest stimuli that any cell of the ROI is scored on."""
+        return min(len(self.evidence[p].stimulus_id) for p in self.place[roi].ravel())
+
+    def n_units(self, roi: str, layers: Sequence[int] | None = None) -> int:
+        """The fewest targets that any cell of the ROI (and these layers) has."""
+        rows = self.place[roi] if layers is None else self.place[roi][list(layers)]
+        return min(self.evidence[p].target_size for p in rows.ravel())
+
+
+def arrange(comparison: Comparison, metric: str, better: int) -> Family:
+    """The family of one metric of a comparison."""
+    cells = comparison.cells(metric)
+    order = [str(x) for x in comparison.scores["layer"].values]
+    have = {c.layer for c in cells}
+    layers = [x for x in order if x in have]
+    network_of = dict(
+        zip(order, comparison.scores["network"].values.astype(str).tolist(), strict=True)
+    )
+    held = {cell: comparison.evidence[cell] for cell in cells}
+    position = {cell: i for i, cell in enumerate(cells)}
+    subjects, place = {}, {}
+    for roi in comparison.scores["roi"].values.astype(str).tolist():
+        own = tuple(dict.fromkeys(c.subject for c in cells if c.roi == roi))
+        if own:
+            subjects[roi] = own
+            place[roi] = np.array(
+                [[position[Cell(metric, layer, roi, s)] for s in own] for layer in layers]
+            )
+    evidence = list(held.values())
+    stimuli = [_stimulus_key(e) for e in evidence]
+    first = {key: evidence[i] for i, key in reversed(list(enumerate(stimuli)))}
+    family = Family(
+        metric=metric,
+        layers=layers,
+        network=np.array([network_of[x] for x in layers]),
+        subjects=subjects,
+        place=place,
+        evidence=evidence,
+        stimuli=stimuli,
+        ids={key: np.asarray(e.stimulus_id) for key, e in first.items()},
+        fold={key: e.fold for key, e in first.items()},
+        sources=tuple(s for s in ("stimuli", "units") if all(s in e.sources for e in evidence)),
+        better=better,
+    )
+    keys = [e.ceiling_key() for e in evidence]
+    for roi, rows in place.items():
+        groups: dict[Key, list[int]] = {}
+        for i, row in enumerate(rows):
+            groups.setdefault(tuple(keys[p] for p in row), []).append(i)
+        family.ceiling_groups[roi] = list(groups.values())
+    return family
+
+
+def _stimulus_key(evidence: Evidence) -> Key:
+    ids = tuple(np.asarray(evidence.stimulus_id).astype(str).tolist())
+    return ids if evidence.fold is None else (*ids, "folds", *map(str, evidence.fold.tolist()))
+
+
+@dataclass
+class Draws:
+    """One block of draws: multiplicities per source, shared by all cells that share the source.
+
+    A source that is absent is not resampled.
+    """
+
+    size: int
+    stimuli: dict[Key, np.ndarray] = field(default_factory=dict)
+    subjects: dict[Key, np.ndarray] = field(default_factory=dict)
+    units: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+BLOCK = 250  # draws at a time: a constant, so that bits never depend on memory or workers
+
+
+def draw_block(family: Family, seed: int, index: int, size: int) -> Draws:
+    """Block `index` of the bootstrap draws; streams are named by what is drawn.
+
+    Stimuli and subjects of the same names get the same draws in every metric and ROI, units in
+    every subject and ROI: that is what makes differences paired.
+    """
+    draws = Draws(size)
+    for key, ids in family.ids.items():
+        rng = resample.stream(seed, "bootstrap", "stimuli", ids, index)
+        draws.stimuli[key] = resample.multiplicities(rng, len(ids), size)
+    for subjects in set(family.subjects.values()):
+        rng = resample.stream(seed, "bootstrap", "subjects", subjects, index)
+        draws.subjects[subjects] = resample.multiplicities(rng, len(subjects), size)
+    for layer, n in family.unit_layers().items():
+        rng = resample.stream(seed, "bootstrap", "units", layer, index)
+        draws.units[layer] = resample.multiplicities(rng, n, size)
+    return draws
+
+
+def cell_scores(
+    family: Family,
+    draws: Draws,
+    wanted: Sequence[Sources],
+    part: Mapping[Key, np.ndarray] | None = None,
+) -> dict[Sources, np.ndarray]:
+    """Scores of every cell when the sources of each wanted subset are resampled.
+
+    Parameters
+    ----------
+    family, draws
+    wanted : subsets of {"stimuli", "units"}
+    part : {key: (stimulus,) bool}, optional
+        Only these stimuli count (a half of a split).
+
+    Returns
+    -------
+    {sources: (draw, cell)}; (1, cell) where nothing is resampled
+    """
+    n = len(family.evidence)
+    sizes = {s: draws.size if s else 1 for s in wanted}
+    out = {s: np.full((sizes[s], n), np.nan) for s in wanted}
+    layer_of = np.empty(n, dtype=object)
+    for rows in family.place.values():
+        for layer, row in zip(family.layers, rows, strict=True):
+            layer_of[row] = layer
+    both, fixed_units = frozenset({"stimuli", "units"}), frozenset({"stimuli"})
+    for key in family.ids:
+        places = [i for i, k in enumerate(family.stimuli) if k == key]
+        cells = [family.evidence[i] for i in places]
+        mask = np.ones(len(family.ids[key])) if part is None else part[key].astype(float)
+        if frozenset() in out:
+            out[frozenset()][:, places] = score_draws(cells, mask[None])
+        weights = draws.stimuli[key] * mask if key in draws.stimuli else None
+        if fixed_units in out and both not in out and weights is not None:
+            out[fixed_units][:, places] = score_draws(cells, weights)
+        if not any("units" in s for s in wanted):
+            continue
+        for place, cell in zip(places, cells, strict=True):
+            drawn = draws.units[layer_of[place]]
+            if frozenset({"units"}) in out:
+                out[frozenset({"units"})][:, place] = cell.score(mask, drawn)
+            if both in out:
+                # one pass over the stimuli serves the drawn units and all units alike
+                stacked = np.stack([np.ones_like(drawn), drawn])
+                fixed, joint = cell.score(weights, stacked)
+                out[both][:, place] = joint
+                if fixed_units in out:
+                    out[fixed_units][:, place] = fixed
+    return out

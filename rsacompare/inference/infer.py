@@ -1,0 +1,230 @@
+"""Evidence to intervals, nulls, ceilings and paired differences, for any metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from rsacompare import plugins
+from rsacompare.errors import ProtocolError
+from rsacompare.inference import bootstrap, ceiling, permutation
+from rsacompare.inference import contrast as contrasts
+from rsacompare.inference.bootstrap import group_mean, spread
+from rsacompare.inference.family import Family, arrange
+from rsacompare.inference.statistics import (
+    Options,
+    Progress,
+    Statistics,
+    bootstrap_family,
+    levels_of,
+    null_family,
+    standard_error,
+)
+from rsacompare.inference.table import contrast_table, contrast_variables
+from rsacompare.kernels import resample
+from rsacompare.schema import labels
+from rsacompare.schema.results import Comparison, add_extra, meanings
+
+DIMS = ("metric", "roi", "layer")
+
+
+def infer(
+    comparison: Comparison,
+    contrast: Any = None,
+    *,
+    n_bootstrap: int = 10_000,
+    n_permutations: int = 10_000,
+    random_state: int | None = 0,
+    confidence: float = 0.95,
+    equivalence_bound: float = 0.1,
+    n_splits: int = 4,
+    sources: Sequence[str] | None = None,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Intervals, permutation nulls, noise ceilings and paired network differences.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From `rsacompare.compare`.
+    contrast : (a, b), list of (a, b), or None
+        Pairs of networks; differences are a − b. None: every pair.
+    n_bootstrap, n_permutations : int
+    random_state : int or None
+        None takes fresh entropy, stored with the result.
+    confidence : float
+        Of the intervals; tests use 1 − confidence.
+    equivalence_bound : float
+        Half width of the range that counts as no difference, as a share of the ROI's lower
+        noise ceiling.
+    n_splits : int
+        Repeated halvings of the stimuli for the `best` pairing.
+    sources : sequence of {"subjects", "stimuli", "units"}, optional
+        What to resample; by default subjects and all that the evidence declares.
+    n_jobs : int
+        Threads; results are bitwise the same for any number.
+    progress : callable (stage, done, total), optional
+
+    Returns
+    -------
+    Dataset
+        See DESIGN section 2: scores, ceilings, `mean_score`, `ci`, `p_null`, `p_null_fwer`, the
+        bootstrap and null draws, and `contrast_<column>` per row of `contrasts.csv`.
+
+    Raises
+    ------
+    ProtocolError
+        Unknown networks or sources, or numbers that make no sense.
+
+    Notes
+    -----
+    The default interval and p are one object: estimate ± t · SE with the corrected variance of
+    all sources together (:func:`rsacompare.inference.bootstrap.corrected_variance`) and degrees
+    of freedom = smallest number of resampled levels − 1. They are conditional on the fitted
+    models.
+    """
+    options = Options(
+        n_bootstrap, n_permutations, resample.as_seed(random_state), confidence,
+        equivalence_bound, n_splits, None if sources is None else tuple(sources),
+    )  # fmt: skip
+    scores = comparison.scores
+    pairs = _pairs(contrast, scores)
+    meaning = meanings(scores)
+    result = empty_result(scores, options)
+    inference: dict[str, Any] = {"sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}}
+    notes: list[str] = []
+    all_rows: list[dict[str, Any]] = []
+    depth_of = dict(zip(scores["layer"].values, scores["depth"].values, strict=True))
+    with threadpool_limits(limits=1):
+        for metric in scores["metric"].values.astype(str).tolist():
+            if not comparison.cells(metric):
+                continue
+            better = 1 if meaning[metric]["higher_is_better"] else -1
+            family = arrange(comparison, metric, better)
+            depth = np.array([depth_of[layer] for layer in family.layers])
+            rows, said = contrasts.rows(family, depth, pairs)
+            notes += said
+            statistics = bootstrap_family(family, rows, options, n_jobs, progress)
+            null = null_family(family, options, n_jobs, progress)
+            fill_result(result, family, statistics, null, options)
+            all_rows += contrast_table(family, rows, statistics, options)
+            _describe(inference, family, options)
+    notes += _floor_notes(scores)
+    result = result.assign(contrast_variables(all_rows))
+    described = options.described() | inference | {"random_state": options.seed}
+    result.attrs |= labels.clean_attrs(
+        {"inference": described, "contrast": [list(p) for p in pairs], "notes": notes}
+    )
+    for extra in comparison.extras:
+        result = add_extra(result, **extra)
+    return result
+
+
+def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
+    networks = list(dict.fromkeys(scores["network"].values.astype(str).tolist()))
+    if given is None:
+        return [(a, b) for i, a in enumerate(networks) for b in networks[i + 1 :]]
+    listed = [given] if given and isinstance(given[0], str) else list(given)
+    for pair in listed:
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise ProtocolError(f"a contrast names two different networks, got {list(pair)}")
+        for network in pair:
+            if network not in networks:
+                raise ProtocolError(plugins.unknown("network in contrast", network, networks))
+    return [(str(a), str(b)) for a, b in listed]
+
+
+def empty_result(scores: xr.Dataset, options: Options) -> xr.Dataset:
+    """The result with everything unknown."""
+    shape = tuple(scores.sizes[d] for d in DIMS)
+    full = ("metric", "subject", "roi", "layer")
+
+    def unknown(dims: tuple[str, ...], *extra: int, dtype: type = np.float64) -> tuple[Any, Any]:
+        return dims, np.full((*shape, *extra), np.nan, dtype=dtype)
+
+    result = scores.copy()
+    for name in ("ceiling_low", "ceiling_high"):
+        result[name] = full, np.full(scores["score"].shape, np.nan)
+    for name in (
+        "mean_score", "se", "p_null", "p_null_fwer", "group_ceiling_low", "group_ceiling_high",
+    ):  # fmt: skip
+        result[name] = unknown(DIMS)
+    result["ci"] = unknown((*DIMS, "ci_bound"), 2)
+    resampled = [bootstrap.name(s) for s in bootstrap.subsets(bootstrap.ORDER)]
+    result["bootstrap_se"] = unknown((*DIMS, "resampled"), len(resampled))
+    result["boot"] = unknown((*DIMS, "draw"), options.n_bootstrap, dtype=np.float32)
+    result["null"] = unknown((*DIMS, "permutation"), options.n_permutations, dtype=np.float32)
+    result = result.assign_coords(ci_bound=["lower", "upper"], resampled=resampled)
+    result["ci"].attrs = {"kind": "t interval, corrected variance", "prob": options.confidence}
+    result["bootstrap_se"].attrs = {"note": "plain bootstrap, without correction, per source"}
+    return result
+
+
+def fill_result(
+    result: xr.Dataset,
+    family: Family,
+    statistics: Statistics,
+    null: np.ndarray,
+    options: Options,
+) -> None:
+    """Write one family's numbers into the result."""
+    m = result["metric"].values.tolist().index(family.metric)
+    at_layer = [result["layer"].values.tolist().index(x) for x in family.layers]
+    p, p_fwer = permutation.p_values(statistics.mean, null, family.better)
+    for r, (roi, (low, high)) in enumerate(ceiling.observed(family).items()):
+        here = (m, result["roi"].values.tolist().index(roi), at_layer)
+        levels = levels_of(family, roi, options)
+        at_roi = {s: d[:, r] for s, d in statistics.mean_draws.items()}
+        se = np.broadcast_to(standard_error(at_roi, levels), len(at_layer))
+        mean = statistics.mean[r]
+        dof = min(levels.values(), default=1) - 1
+        bounds = bootstrap.t_interval(mean, se, np.asarray(float(dof)), options.confidence)
+        result["mean_score"].values[here] = mean
+        result["se"].values[here] = se
+        result["ci"].values[here] = np.stack(bounds, axis=-1)
+        result["p_null"].values[here] = p[r]
+        result["p_null_fwer"].values[here] = p_fwer[r]
+        result["null"].values[here] = null[:, r].T
+        used = {s: d for s, d in at_roi.items() if s <= levels.keys()}
+        for sources, draws in used.items():
+            k = result["resampled"].values.tolist().index(bootstrap.name(sources))
+            result["bootstrap_se"].values[(*here, k)] = np.sqrt(spread(draws))
+        if used:
+            result["boot"].values[here] = used[max(used, key=len)].T
+        for s, subject in enumerate(family.subjects[roi]):
+            at = (m, result["subject"].values.tolist().index(subject), here[1], at_layer)
+            result["ceiling_low"].values[at] = low[:, s]
+            result["ceiling_high"].values[at] = high[:, s]
+        result["group_ceiling_low"].values[here] = group_mean(low)
+        result["group_ceiling_high"].values[here] = group_mean(high)
+
+
+def _describe(inference: dict[str, Any], family: Family, options: Options) -> None:
+    used: dict[str, dict[str, int]] = {roi: levels_of(family, roi, options) for roi in family.rois}
+    sources = bootstrap.ordered({s for levels in used.values() for s in levels})
+    declared = {"subjects", "stimuli", *family.sources}
+    inference["sources"][family.metric] = sources
+    inference["left_out"][family.metric] = bootstrap.ordered(declared - set(sources))
+    inference["dof"][family.metric] = {
+        roi: min(levels.values(), default=1) - 1 for roi, levels in used.items()
+    }
+    inference["cross_validated"][family.metric] = any(
+        fold is not None for fold in family.fold.values()
+    )
+
+
+def _floor_notes(scores: xr.Dataset) -> list[str]:
+    """What few subjects cannot show by signs alone."""
+    counts = scores["n_targets"].notnull().any(["metric", "layer"]).sum("subject")
+    sizes = sorted({int(n) for n in counts.values if n})
+    return [
+        f"With {n} subjects a sign-flip test over subjects cannot give a two-sided p below "
+        f"{2 / 2**n:.4g}: it could never reach .05, and is not used here."
+        for n in sizes
+        if 1 < n < 6
+    ]

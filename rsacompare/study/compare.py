@@ -1,0 +1,399 @@
+"""Every cell (metric, layer, ROI, subject) compared once: shared work, threads, resume."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from rsacompare import plugins
+from rsacompare.errors import LabelError, ProtocolError, RsacompareError
+from rsacompare.kernels import resample
+from rsacompare.metrics.evidence import KINDS, Evidence, Metric
+from rsacompare.metrics.registry import as_metrics
+from rsacompare.schema import labels, store, trees
+from rsacompare.schema.results import Cell, Comparison, layer_coords
+from rsacompare.study import extras
+
+Progress = Callable[[str, int, int], None]
+
+
+def compare(
+    activations: xr.DataTree,
+    brain: xr.DataTree | Mapping[str, xr.DataTree],
+    metrics: Any = ("decoding", "rsa", "encoding"),
+    rois: Iterable[str] | None = None,
+    *,
+    n_jobs: int = 1,
+    random_state: int | None = 0,
+    store: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare every layer with every region of every brain, by every metric.
+
+    Parameters
+    ----------
+    activations : DataTree
+        Nodes `/network/layer`, from `rsacompare.activations`, `load_activations` or `rdms`.
+    brain : DataTree or {data set: DataTree}
+        A node per subject. With several data sets subjects are prefixed `dataset.`.
+    metrics : names, Metric objects, or {label: name or object}
+    rois : sequence of str, optional
+        Only these, in this order; by default all.
+    n_jobs : int
+        Threads; results are bitwise the same for any number.
+    random_state : int or None
+        For metrics that draw folds. None takes fresh entropy, stored with the scores.
+    store : path, optional
+        Folder of finished cells: what it holds is not computed again.
+    progress : callable (stage, done, total), optional
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    LabelError, DataError, ProtocolError
+        Stimuli that do not match, unusable values, unknown names, or nothing that any of the
+        metrics could use.
+    """
+    seed = resample.as_seed(random_state)
+    chosen = {label: _with_seed(m, seed) for label, m in as_metrics(metrics).items()}
+    tree = brain if isinstance(brain, xr.DataTree) else trees.merge_brains(brain)
+    layers = _layers(activations)
+    regions = _regions(tree, rois)
+    work, not_applicable = _plan(chosen, layers, regions)
+    cells = CellCache(store)
+    with threadpool_limits(limits=1):
+        for label, metric in chosen.items():
+            todo = [cell for cell in work if cell.metric == label]
+            _compute(metric, todo, layers, regions, cells, n_jobs, progress)
+        evidence = {cell: cells[cell] for cell in work} if store is None else cells
+        scores = _scores(work, cells, chosen, layers, regions)
+        extra = extras.of_pairs(work, cells, scores, tree)
+    scores.attrs |= labels.clean_attrs(
+        {
+            "simulated": _is_simulated(tree, activations),
+            "meaning": {k: asdict(m.meaning) | {"options": m.config()} for k, m in chosen.items()},
+            "data": trees.describe_brain(tree),
+            "networks": trees.describe_networks(activations),
+            "not_applicable": not_applicable,
+            "evidence_folder": None if store is None else str(store),
+            "provenance": _provenance(layers, regions, seed),
+        }
+    )
+    return Comparison(scores, evidence, extra)
+
+
+def _with_seed(metric: Metric, seed: int) -> Metric:
+    """A metric that draws at random and was given no seed takes the study's."""
+    if getattr(metric, "random_state", 0) is not None:
+        return metric
+    seeded = copy.copy(metric)
+    seeded.random_state = seed  # type: ignore[attr-defined]
+    return seeded
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of one network: its labels, its array and the array's content hash."""
+
+    network: str
+    name: str
+    data: xr.Dataset
+    hash: str
+
+    @property
+    def kind(self) -> str:
+        return "activation" if "activation" in self.data else "network_rdm"
+
+    @property
+    def array(self) -> xr.DataArray:
+        return self.data["activation" if self.kind == "activation" else "rdm"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """One ROI of one subject; `mask` picks its voxels (None where only RDMs exist)."""
+
+    subject: str
+    roi: str
+    data: xr.Dataset
+    mask: np.ndarray | None
+    hash: str
+
+    @property
+    def kind(self) -> str:
+        return "brain_rdm" if self.mask is None else "response"
+
+    def array(self, mask: np.ndarray | None = None) -> xr.DataArray:
+        """The ROI's responses or RDM; of other voxels than its own where `mask` is given."""
+        if self.mask is None:
+            cut = self.data["rdm"].sel(roi=self.roi, drop=True)
+        else:
+            cut = self.data["response"].isel(neuroid=self.mask if mask is None else mask)
+        return cut.assign_attrs(subject=self.subject, roi=self.roi)
+
+
+def _layers(tree: xr.DataTree) -> dict[str, Layer]:
+    found = {
+        f"{network}/{name}": Layer(network, name, data, store.digest_dataset(data))
+        for network, name, data in trees.iter_layers(tree)
+    }
+    if not found:
+        raise ProtocolError("no layers: activations need nodes /network/layer")
+    return found
+
+
+def _regions(tree: xr.DataTree, rois: Iterable[str] | None) -> dict[tuple[str, str], Region]:
+    """(roi, subject) → Region, ROIs in the order asked for (or of appearance)."""
+    nodes = {subject: node.to_dataset() for subject, node in tree.children.items()}
+    known = list(dict.fromkeys(str(r) for data in nodes.values() for r in data["roi"].values))
+    wanted = known if rois is None else [rois] if isinstance(rois, str) else list(rois)
+    for roi in wanted:
+        if roi not in known:
+            raise LabelError(plugins.unknown("ROI", roi, known))
+    found: dict[tuple[str, str], Region] = {}
+    for roi in dict.fromkeys(wanted):
+        for subject, data in nodes.items():
+            if roi not in data["roi"].values:
+                continue
+            if "response" in data:
+                mask = data["roi_mask"].sel(roi=roi).values.astype(bool)
+                part = data["response"].isel(neuroid=mask)
+                hashed = store.digest(
+                    part.values, *(part[c].values for c in ("stimulus_id", "split")), roi
+                )
+            else:
+                mask, part = None, data["rdm"].sel(roi=roi)
+                hashed = store.digest(
+                    part.values, part["stimulus_a"].values, part["stimulus_b"].values, roi
+                )
+            found[roi, subject] = Region(subject, roi, data, mask, hashed)
+    if not found:
+        raise LabelError("no ROI of any subject is left to compare")
+    return found
+
+
+def _plan(
+    metrics: Mapping[str, Metric],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+) -> tuple[list[Cell], list[str]]:
+    """The cells that exist, and a sentence for each combination that a metric cannot use."""
+    kinds = {"network_rdm": "layer RDMs alone", "brain_rdm": "RDMs alone"}
+    work, sentences = [], {}
+    for label, metric in metrics.items():
+        for name, layer in layers.items():
+            for (roi, subject), region in regions.items():
+                if layer.kind not in metric.accepts:
+                    sentences[f"{label}: not for {layer.network}, known by {kinds[layer.kind]}"] = 1
+                elif region.kind not in metric.accepts:
+                    sentences[f"{label}: not for {roi}, known by {kinds[region.kind]}"] = 1
+                else:
+                    work.append(Cell(label, name, roi, subject))
+    if not work:
+        raise ProtocolError("nothing to compare: " + "; ".join(sentences))
+    return work, list(sentences)
+
+
+class CellCache(Mapping[Cell, Evidence]):
+    """Evidence by cell: in memory, or read from the store when it is asked for."""
+
+    def __init__(self, folder: str | Path | None):
+        self._store = None if folder is None else store.CellStore(folder)
+        self._memory: dict[Cell, Evidence] = {}
+        self._keys: dict[Cell, str] = {}
+
+    def expect(self, cell: Cell, key: str) -> bool:
+        """Name the content hash of a cell; True when the store holds it whole."""
+        if self._store is None:
+            return False
+        if self._store.load(key) is None:
+            return False
+        self._keys[cell] = key
+        return True
+
+    def put(self, cell: Cell, key: str, evidence: Evidence) -> None:
+        """Keep a finished cell; with a store, on disk at once and not in memory."""
+        if self._store is None:
+            self._memory[cell] = evidence
+        else:
+            self._store.save(key, evidence.to_arrays())
+            self._keys[cell] = key
+
+    def __getitem__(self, cell: Cell) -> Evidence:
+        if cell in self._memory:
+            return self._memory[cell]
+        key = self._keys[cell]
+        held = self._store.load(key) if self._store is not None else None
+        if held is None:
+            raise KeyError(cell)
+        return KINDS[str(held["kind"])].from_arrays(held)
+
+    def __iter__(self) -> Iterator[Cell]:
+        yield from (*self._memory, *self._keys)
+
+    def __len__(self) -> int:
+        return len(self._memory) + len(self._keys)
+
+
+def _cell_key(metric: Metric, layer: Layer, region: Region) -> str:
+    """Content hash of a cell: data, options, and the code (by version, or a guest's source)."""
+    kind = type(metric)
+    code: str = store.provenance()["versions"]["rsacompare"]
+    if not kind.__module__.startswith("rsacompare."):
+        try:
+            code += inspect.getsource(kind)
+        except (OSError, TypeError):
+            code += "?"
+    options = {
+        k: store.digest(v) if isinstance(v, np.ndarray) else v for k, v in metric.config().items()
+    }
+    return store.digest(kind.__qualname__, options, code, layer.hash, region.hash)
+
+
+def _compute(
+    metric: Metric,
+    todo: list[Cell],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+    cells: CellCache,
+    n_jobs: int,
+    progress: Progress | None,
+) -> None:
+    """Fill `cells` with one metric's evidence; what the store has already is left alone."""
+    keys = {c: _cell_key(metric, layers[c.layer], regions[c.roi, c.subject]) for c in todo}
+    missing = [cell for cell in todo if not cells.expect(cell, keys[cell])]
+    if not missing:
+        return
+    label = missing[0].metric
+    # what belongs to one array is prepared once: a brain part serves all layers
+    parts: dict[tuple[str, str], list[Cell]] = {}
+    for cell in missing:
+        parts.setdefault(_part(metric, cell), []).append(cell)
+    unions = {
+        part: _union(metric, [regions[c.roi, c.subject] for c in cs]) for part, cs in parts.items()
+    }
+
+    def prepare(part: tuple[str, str]) -> Any:
+        first = regions[parts[part][0].roi, part[1]]
+        with _named(label, first.subject, f"ROI {part[0]}" if part[0] else ""):
+            return metric.prepare_response(first.array(unions[part]))
+
+    pool = joblib.Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")
+    names = list(parts)
+    jobs = (joblib.delayed(prepare)(part) for part in names)
+    prepared = dict(
+        zip(names, _watched(pool(jobs), f"{label}: regions", len(names), progress), strict=True)
+    )
+    by_layer: dict[str, list[Cell]] = {}
+    for cell in missing:
+        by_layer.setdefault(cell.layer, []).append(cell)
+
+    def one_layer(name: str) -> None:
+        with _named(label, name):
+            ready = metric.prepare_activation(layers[name].array)
+        done: dict[tuple[str, str], Evidence] = {}
+        for cell in by_layer[name]:
+            part = _part(metric, cell)
+            if part not in done:
+                with _named(label, name, f"ROI {cell.roi}", cell.subject):
+                    done = {part: metric.compare(ready, prepared[part])}  # one part at a time
+            evidence = done[part]
+            union, mask = unions[part], regions[cell.roi, cell.subject].mask
+            if union is not None and mask is not None:
+                evidence = evidence.take(mask[union])  # type: ignore[attr-defined]
+            cells.put(cell, keys[cell], evidence)
+
+    for name in by_layer:  # cells of one brain part stand together, so that `done` serves them
+        by_layer[name].sort(key=lambda cell: names.index(_part(metric, cell)))
+    jobs = (joblib.delayed(one_layer)(name) for name in by_layer)
+    for _ in _watched(pool(jobs), f"{label}: layers", len(by_layer), progress):
+        pass
+
+
+def _part(metric: Metric, cell: Cell) -> tuple[str, str]:
+    """What is prepared together: an ROI, or all voxels of a subject for a voxel-wise metric."""
+    return ("" if metric.voxelwise else cell.roi, cell.subject)
+
+
+def _union(metric: Metric, regions: list[Region]) -> np.ndarray | None:
+    masks = [r.mask for r in regions if r.mask is not None]
+    return np.logical_or.reduce(masks) if metric.voxelwise and masks else None
+
+
+def _watched(
+    results: Iterable[Any], stage: str, total: int, progress: Progress | None
+) -> Iterator[Any]:
+    for done, result in enumerate(results, 1):
+        if progress is not None:
+            progress(stage, done, total)
+        yield result
+
+
+class _named:
+    """Errors inside say where they arose."""
+
+    def __init__(self, *where: str):
+        self.where = ", ".join(w for w in where if w)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, RsacompareError):
+            raise type(error)(f"{self.where}: {error}") from error
+        if error is not None:
+            error.add_note(f"while comparing {self.where}")
+
+
+def _scores(
+    work: list[Cell],
+    evidence: Mapping[Cell, Evidence],
+    metrics: Mapping[str, Metric],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+) -> xr.Dataset:
+    coords: dict[str, Any] = {
+        "metric": list(metrics),
+        "subject": list(dict.fromkeys(r.subject for r in regions.values())),
+        "roi": list(dict.fromkeys(r.roi for r in regions.values())),
+        **layer_coords([(x.network, x.name, x.data.attrs) for x in layers.values()]),
+    }
+    dims = ("metric", "subject", "roi", "layer")
+    places = [{v: i for i, v in enumerate(coords[d])} for d in dims]
+    shape = tuple(len(p) for p in places)
+    score, n_targets = np.full(shape, np.nan), np.full(shape, np.nan)
+    for cell in work:
+        held = evidence[cell]
+        at = tuple(
+            place[name]
+            for place, name in zip(
+                places, (cell.metric, cell.subject, cell.roi, cell.layer), strict=True
+            )
+        )
+        score[at], n_targets[at] = held.score(), held.n_targets
+    return xr.Dataset({"score": (dims, score), "n_targets": (dims, n_targets)}, coords=coords)
+
+
+def _is_simulated(*trees: xr.DataTree) -> bool:
+    return any(bool(int(tree.attrs.get("simulated", 0))) for tree in trees)
+
+
+def _provenance(
+    layers: Mapping[str, Layer], regions: Mapping[tuple[str, str], Region], seed: int
+) -> dict[str, Any]:
+    """Versions, seed and the content hashes of all that was compared."""
+    hashes = {name: layer.hash for name, layer in layers.items()}
+    hashes |= {f"{r.subject}, {r.roi}": r.hash for r in regions.values()}
+    return store.provenance() | {"random_state": seed, "inputs": hashes}
