@@ -392,7 +392,8 @@ def _read_npz(path: Path, name: str | None = None) -> xr.DataTree:
     if not path.is_file():
         raise DataError(f"no file {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves a broken archive open
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             held = {key: file[key] for key in file.files}
     except Exception as err:  # zipfile, zlib and numpy raise many kinds for a broken file
         raise DataError(

@@ -166,7 +166,8 @@ class CellStore:
         if not file.is_file():
             return None
         try:
-            with np.load(file, allow_pickle=False) as cell:
+            # opened here: numpy leaves a broken archive open
+            with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as cell:
                 return {name: cell[name] for name in cell.files}
         except Exception:  # broken in any way means: compute the cell again
             return None
