@@ -1,14 +1,21 @@
-"""Brain data by name or path."""
+"""Brain data by name or path; files of the registry from a folder, the cache or the network."""
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from rsacompare import plugins
+from rsacompare.datasets.registry import Entry, registry
+from rsacompare.errors import DataError, FetchError, ProtocolError
 from rsacompare.schema.arrays import read_tree
+from rsacompare.schema.store import file_sha256
+
+OFFLINE = "RSACOMPARE_DATA"  # environment variable: a folder that holds the files of the registry
 
 
 def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
@@ -33,5 +40,135 @@ def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
     """
     path = Path(name)
     if path.suffix == ".nc" or (path.exists() and path.is_file()):
-        return read_tree(path)
+        tree = read_tree(path)
+        if tree.attrs["rsacompare_kind"] == "activations":
+            raise DataError(f"{path} holds activations of a network, expected responses or rdms")
+        return tree
     return plugins.find("datasets", str(name))(**options)
+
+
+def fetch(path: str) -> Path:
+    """A file of the registry on this machine: from `RSACOMPARE_DATA`, the cache or its address.
+
+    Parameters
+    ----------
+    path : str
+        As in the registry, e.g. `kriegeskorte92/92_brainRDMs.mat`.
+
+    Returns
+    -------
+    Path
+        The checksum of what it names has been verified.
+
+    Raises
+    ------
+    ProtocolError
+        The registry has no such file.
+    FetchError
+        Wrong checksum in the offline folder; no network (said within ten seconds), an address that
+        does not answer; a computed file that is not in the offline folder.
+    """
+    entry = _entry(path)
+    local = at_hand(path)
+    if local is not None:
+        return local
+    if not entry.address:
+        raise FetchError(
+            f"{path} has no address to download from ({entry.what}); set {OFFLINE} to a folder "
+            f"that holds it{_offline_note()}"
+        )
+    from rsacompare.datasets.download import download  # requests: only where it is needed
+
+    return download(entry, _cached(entry), hint=_hint(path))
+
+
+def at_hand(path: str) -> Path | None:
+    """The verified file where it is on this machine already; None where it must be downloaded.
+
+    Raises
+    ------
+    ProtocolError, FetchError
+        The registry has no such file; the one in the offline folder has another checksum.
+    """
+    entry = _entry(path)
+    folder = os.environ.get(OFFLINE)
+    if folder and (file := Path(folder) / path).is_file():
+        found = _sha256(file)
+        if found != entry.sha256:
+            raise FetchError(
+                f"{file} has sha256 {found}, but the registry says {entry.sha256}: the file is "
+                "damaged, incomplete or of another version; replace it, or take it out of "
+                f"{OFFLINE} to have it downloaded"
+            )
+        return file
+    cached = _cached(entry)
+    return cached if cached.is_file() and _sha256(cached) == entry.sha256 else None
+
+
+def resolve(source: str | Path, folder: str | Path | None = None) -> Path | str:
+    """What a study file names: a path that exists, a file of the registry, else the name itself.
+
+    Parameters
+    ----------
+    source : str or path
+        `squeezenet.npz`, `activations92/squeezenet.npz`, `phantom`, …
+    folder : path, optional
+        Where relative paths start (the folder of the study file); the current folder otherwise.
+
+    Returns
+    -------
+    Path or str
+        Something that `load_activations` and `load_dataset` take.
+
+    Raises
+    ------
+    FetchError
+        A file of the registry that cannot be had.
+    ProtocolError
+        A path that names neither a file nor one of the registry.
+    """
+    path = Path(folder or ".") / source
+    if path.is_file():
+        return path
+    name = Path(source).as_posix()
+    if name in registry():
+        return fetch(name)
+    if Path(source).suffix in (".npz", ".nc", ".h5") or "/" in name:
+        close = plugins.unknown("file of the registry", name, registry())
+        raise ProtocolError(f"there is no file {path}, and it is an {close}")
+    return str(source)
+
+
+def _entry(path: str) -> Entry:
+    if path not in registry():
+        raise ProtocolError(plugins.unknown("file of the registry", path, registry()))
+    return registry()[path]
+
+
+def _cached(entry: Entry) -> Path:
+    import pooch  # half a tenth of a second, and only here
+
+    return Path(pooch.os_cache("rsacompare")) / entry.path
+
+
+def _hint(path: str) -> str:
+    return (
+        f"connect to the internet and run again, or set {OFFLINE} to a folder that holds "
+        f"{path}{_offline_note()}"
+    )
+
+
+def _offline_note() -> str:
+    folder = os.environ.get(OFFLINE)
+    return f" (it is '{folder}' now, where the file is missing)" if folder else ""
+
+
+def _sha256(file: Path) -> str:
+    """Checksum of a file, computed once while the file stays as it is."""
+    stat = file.stat()
+    return _sha256_once(file.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=256)
+def _sha256_once(file: Path, mtime_ns: int, size: int) -> str:
+    return file_sha256(file)

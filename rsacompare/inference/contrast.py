@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from rsacompare.inference.bootstrap import group_mean
 from rsacompare.inference.family import HELD_OUT_SUBJECTS, Draws, Family, Key, Sources, cell_scores
@@ -249,11 +248,17 @@ def tost(
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's family-wise correction; NaN rows are no tests."""
+    """Holm's family-wise correction (1979); NaN rows are no tests.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, np.nan, 0.04])).tolist()
+    [0.02, nan, 0.04]
+    """
     out = np.full(len(p), np.nan)
-    tests = np.isfinite(p)
-    if tests.any():
-        out[tests] = multipletests(p[tests], method="holm")[1]
+    order = np.argsort(p)[: np.isfinite(p).sum()]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    out[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return out
 
 

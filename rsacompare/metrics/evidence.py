@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -400,6 +401,11 @@ class PairEvidence(Evidence):
     def n_targets(self) -> int:
         return len(self.network)
 
+    @cached_property
+    def keys(self) -> tuple[str, str]:
+        """Content hashes of the network's and the brain's vector."""
+        return digest(self.network), digest(self.brain)
+
     def score(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
     ) -> np.ndarray:
@@ -477,8 +483,9 @@ def _many(
         else:
             out[:, place] = getattr(cell, method)(argument)
     for comparator, places in pairs.items():
-        x, row = _distinct([cells[p].network for p in places])  # type: ignore[attr-defined]
-        y, column = _distinct([cells[p].brain for p in places])  # type: ignore[attr-defined]
+        own: list[Any] = [cells[p] for p in places]
+        x, row = _distinct([c.network for c in own], [c.keys[0] for c in own])
+        y, column = _distinct([c.brain for c in own], [c.keys[1] for c in own])
         if comparator_is_cheap_on_grid(len(x), len(y), len(places)):
             step = max(1, _BLOCK // max(1, len(x) * len(y)))
             for start in range(0, n, step):
@@ -499,21 +506,12 @@ def comparator_is_cheap_on_grid(n_x: int, n_y: int, n_cells: int) -> bool:
     return n_cells * 2 >= n_x * n_y
 
 
-def _distinct(vectors: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(vectors: list[np.ndarray], keys: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Stack of the distinct vectors and the index of each given one."""
-    index: dict[Any, int] = {}
-    by_identity: dict[int, int] = {}
-    rows: list[np.ndarray] = []
-    places = np.empty(len(vectors), dtype=np.intp)
-    for i, vector in enumerate(vectors):
-        if id(vector) not in by_identity:
-            key = digest(vector)
-            if key not in index:
-                index[key] = len(rows)
-                rows.append(vector)
-            by_identity[id(vector)] = index[key]
-        places[i] = by_identity[id(vector)]
-    return np.stack(rows), places
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    index = {key: row for row, key in enumerate(first)}
+    places = np.array([index[key] for key in keys], dtype=np.intp)
+    return np.stack([vectors[i] for i in first.values()]), places
 
 
 def _mean_targets(r: np.ndarray, target_weights: np.ndarray | None) -> np.ndarray:

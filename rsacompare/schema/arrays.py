@@ -117,22 +117,17 @@ def responses(
         where = f"responses of {subject}"
         ids = labels.as_stimulus_ids(_for_subject(stimulus_id, subject, where), where)
         array = _matrix(values, where, len(ids), "presentation", finite=False)
-        split_ = np.full(len(ids), "", dtype="<U7")
-        given = _for_subject(split, subject, where)
-        if given is not None:
-            split_ = np.asarray(given).astype("<U7")
-            odd = sorted(set(split_.tolist()) - set(labels.SPLITS))
-            if odd or split_.shape != ids.shape:
-                raise LabelError(
-                    f"{where}: split must name one of {', '.join(labels.SPLITS)} for each of "
-                    f"{len(ids)} presentations; got {labels.listed(odd)} in {split_.size} labels"
-                )
+        split_ = _split(_for_subject(split, subject, where), len(ids), where)
         repetition_ = _for_subject(repetition, subject, where)
         repetition_ = (
             _count_repetitions(ids, split_) if repetition_ is None else np.asarray(repetition_)
         )
         if repetition_.shape != ids.shape:
             raise LabelError(f"{where}: {repetition_.size} repetitions for {len(ids)} rows")
+        if repetition_.dtype.kind not in "iu":
+            raise LabelError(
+                f"{where}: repetition must be whole numbers counted from 0, got {repetition_.dtype}"
+            )
         masks = _masks(roi_mask, subject, array.shape[1], where)
         dataset = xr.Dataset(
             {
@@ -146,7 +141,7 @@ def responses(
                 "roi": list(masks),
             },
         )
-        nodes[labels.safe_name(subject)] = validate_response(dataset, where)
+        nodes[_new_node(nodes, subject)] = validate_response(dataset, where)
     return _tree(nodes, attrs, kind="responses")
 
 
@@ -196,13 +191,13 @@ def rdms(
         raise ProtocolError(plugins.unknown("kind of RDM", of, ["brain", "network"]))
     if not rdm:
         raise DataError("rdms: no subjects")
-    nodes = {}
+    nodes: dict[str, xr.Dataset] = {}
     for subject, rois in rdm.items():
         stack = [_pair_vector(v, f"RDM of {subject}, {roi}", len(ids)) for roi, v in rois.items()]
         if not stack or len({v.shape for v in stack}) > 1:
             raise DataError(f"RDMs of {subject}: at least one ROI, all with equal session counts")
         dims = ("roi", "pair") if stack[0].ndim == 1 else ("roi", "session", "pair")
-        nodes[labels.safe_name(subject)] = xr.Dataset(
+        nodes[_new_node(nodes, subject)] = xr.Dataset(
             {"rdm": (dims, np.array(stack))}, coords={**coords, "roi": list(rois)}
         )
     return _tree(nodes, attrs, kind="rdms")
@@ -233,7 +228,9 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
     path = Path(source)
     if path.suffix == ".npz":
         return _read_npz(path, **options)
-    if path.suffix in (".nc", ".h5") or path.exists():
+    if path.suffix in (".nc", ".h5") or path.is_file():
+        if options:
+            raise ProtocolError(f"{path}: a netCDF file takes no options, got {', '.join(options)}")
         return read_tree(path, "activations")
     return plugins.find("networks", str(source))(**options)
 
@@ -252,9 +249,17 @@ def read_tree(path: str | Path, kind: str | None = None) -> xr.DataTree:
         raise DataError(
             f"{path} holds {found or 'no rsacompare data'}, expected {kind or 'a tree'}"
         )
-    if found == "responses":
-        for name, node in tree.children.items():
-            validate_response(node.to_dataset(), f"{path}, {name}")
+    variables = {"responses": ["response", "roi_mask"], "rdms": ["rdm"], "activations": []}
+    for node in tree.leaves:
+        data, where = node.to_dataset(), f"{path}, {node.path.strip('/')}"
+        absent = [v for v in variables.get(found, []) if v not in data]
+        if absent or not ({"response", "rdm", "activation"} & set(data)):
+            raise DataError(f"{where}: {labels.listed(absent or ['activation', 'rdm'])} not there")
+        if found == "responses":
+            validate_response(data, where)
+        else:
+            values = data["rdm" if "rdm" in data else "activation"].values
+            labels.require_finite(values.reshape(-1, values.shape[-1]), where)
     return tree
 
 
@@ -328,10 +333,15 @@ def _matrix(values: Any, where: str, n_rows: int, row: str, finite: bool = True)
 
 
 def _pair_vector(values: Any, where: str, n: int) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{where}: numbers expected, got {array.dtype}")
+    if n < 3:
+        raise DataError(f"{where}: {n} stimuli make no dissimilarities to compare; at least 3")
+    array = array.astype(np.float64)
     m = n * (n - 1) // 2
     if array.ndim >= 2 and array.shape[-2:] == (n, n):
-        scale = max(float(np.nanmax(np.abs(array))), 1e-300)
+        scale = float(np.max(np.abs(array), initial=1e-300, where=np.isfinite(array)))
         if not np.allclose(array, np.swapaxes(array, -1, -2), atol=1e-6 * scale, equal_nan=True):
             raise DataError(f"{where}: not symmetric")
         if np.abs(np.diagonal(array, axis1=-2, axis2=-1)).max() > 1e-6 * scale:
@@ -379,6 +389,27 @@ def _for_subject(value: Any, subject: str, where: str) -> Any:
     return value
 
 
+def _split(given: Any, n_rows: int, where: str) -> np.ndarray:
+    """Split of each presentation; all "" when the study has none."""
+    split = np.full(n_rows, "") if given is None else np.asarray(given).astype(str)
+    names = set(split.ravel().tolist())
+    odd = sorted(names - set(labels.SPLITS)) if names != {""} else []
+    if odd or split.shape != (n_rows,):
+        raise LabelError(
+            f"{where}: split must name one of {', '.join(labels.SPLITS)} for each of {n_rows} "
+            f"presentations; got {labels.listed(odd or sorted(names))} in {split.size} labels"
+        )
+    return split
+
+
+def _new_node(nodes: Mapping[str, Any], subject: str) -> str:
+    """The name of a subject's node; two that differ in '/' and '.' alone would overwrite."""
+    name = labels.safe_name(subject)
+    if name in nodes:
+        raise LabelError(f"two subjects are called '{name}'; give one another name")
+    return name
+
+
 def _count_repetitions(ids: np.ndarray, split: np.ndarray) -> np.ndarray:
     seen: dict[tuple[str, str], int] = {}
     out = np.empty(len(ids), dtype=int)
@@ -392,7 +423,7 @@ def _read_npz(path: Path, name: str | None = None) -> xr.DataTree:
     if not path.is_file():
         raise DataError(f"no file {path}")
     try:
-        # opened here: numpy leaves a broken archive open
+        # opened here, since numpy leaves a broken file open
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             held = {key: file[key] for key in file.files}
     except Exception as err:  # zipfile, zlib and numpy raise many kinds for a broken file
@@ -424,5 +455,5 @@ def _read_npz(path: Path, name: str | None = None) -> xr.DataTree:
         stimulus_id=held["stimulus_id"],
         layer_attrs={network: layer_attrs},
         neuroid={network: units},
-        attrs={"source_file": path.name, "sha256": store.file_sha256(path)},
+        attrs={"inputs": {path.name: store.file_sha256(path)}},
     )

@@ -64,6 +64,8 @@ def as_stimulus_ids(ids: Any, where: str, *, unique: bool = False) -> np.ndarray
             f"{where}: stimulus_id is {array.dtype}, but must be strings{extra}; "
             "make them from the image names, e.g. 'n01518878_10042'"
         )
+    if array.dtype.kind == "T":  # numpy's variable-width text cannot be cast to fixed width
+        array = array.astype(object)
     if array.dtype.kind == "O":
         bad = [i for i, v in enumerate(array) if not isinstance(v, (str, int, np.integer, bytes))]
         if bad:
@@ -73,7 +75,7 @@ def as_stimulus_ids(ids: Any, where: str, *, unique: bool = False) -> np.ndarray
         array = np.array([v.decode() if isinstance(v, bytes) else str(v) for v in array], dtype=str)
     elif array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")
-    elif array.dtype.kind not in "UiuT":
+    elif array.dtype.kind not in "Uiu":
         raise LabelError(f"{where}: stimulus_id must be strings, got {array.dtype}")
     array = array.astype(str)
     empty = np.flatnonzero((array == "") | (array == "nan"))
@@ -123,8 +125,17 @@ def index_of(wanted: np.ndarray, available: np.ndarray, wanted_in: str, availabl
 
 
 def safe_name(name: str) -> str:
-    """A name that can be a tree node: '/' becomes '.' (a '/' would silently make a level)."""
-    return str(name).replace("/", ".")
+    """A name that can be a tree node: '/' becomes '.' (a '/' would silently make a level).
+
+    Raises
+    ------
+    LabelError
+        For an empty name and for names that mean a place in the tree ('.', '..').
+    """
+    safe = str(name).replace("/", ".")
+    if safe.strip() in ("", ".", ".."):
+        raise LabelError(f"'{name}' cannot name a subject, network or layer")
+    return safe
 
 
 def clean_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -136,10 +147,15 @@ def clean_attrs(attrs: Mapping[str, Any] | None) -> dict[str, Any]:
         if isinstance(value, (bool, np.bool_)):
             clean[key] = int(value)
         elif isinstance(value, (dict, list, tuple)):
-            clean[key] = json.dumps(value, sort_keys=True, default=str)
+            clean[key] = json.dumps(value, sort_keys=True, default=_plain)
         else:
             clean[key] = value
     return clean
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a value it does not know: numbers stay numbers."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else str(value)
 
 
 def require_finite(values: np.ndarray, where: str) -> None:
@@ -173,11 +189,19 @@ def average_repetitions(
     variance : (stimulus, neuroid)
         Across repetitions, ddof 1; NaN for a stimulus shown once.
     n_repetitions : (stimulus,) int
+
+    Raises
+    ------
+    LabelError
+        When no presentation has this split.
     """
     values = response.values
     ids = response["stimulus_id"].values.astype(str)
     if split is not None:
         keep = response["split"].values == split
+        if not keep.any():
+            held = sorted(set(response["split"].values.astype(str).tolist()))
+            raise LabelError(f"no presentations with split '{split}'; there are {listed(held)}")
         values, ids = values[keep], ids[keep]
     return group_rows(values, ids)
 

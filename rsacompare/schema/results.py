@@ -142,7 +142,7 @@ def add_extra(
     fresh = {}
     for role, array in arrays.items():
         values = np.asarray(array.values)
-        values = values.astype(str) if values.dtype.kind in "OT" else values
+        values = store.as_text(values) if values.dtype.kind in "OT" else values
         fresh[f"{prefix}.{role}"] = ([f"{prefix}.{d}" for d in array.dims], values)
     result = result.assign(fresh)
     listed.append(

@@ -18,6 +18,10 @@ import xarray as xr
 
 from rsacompare.errors import DataError
 
+# read once: to read it is to set it, and two threads doing so would leave it at 0
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
 LIBRARIES = ("rsacompare", "numpy", "scipy", "scikit-learn", "xarray", "numba", "pandas")
 
 
@@ -34,9 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as err:
         raise DataError(f"cannot write in {target.parent}: {err.strerror}") from err
     temporary = Path(name)
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
+    temporary.chmod(0o666 & ~_UMASK)
     try:
         yield temporary
         os.replace(temporary, target)
@@ -80,12 +82,16 @@ def read_netcdf(path: str | Path) -> xr.DataTree:
     return loaded.map_over_datasets(_plain_strings)
 
 
+def as_text(values: np.ndarray) -> np.ndarray:
+    """Objects or variable-width strings as fixed-width text (numpy casts the latter only so)."""
+    return values.astype(object).astype(str)
+
+
 def _plain_strings(data: xr.Dataset) -> xr.Dataset:
     """Strings come back from HDF5 as objects; make them fixed-width text again."""
     for name, var in list(data.variables.items()):
         if var.dtype.kind in "OT":
-            text = np.array([str(v) for v in var.values.ravel()], dtype=str).reshape(var.shape)
-            fresh = xr.Variable(var.dims, text, var.attrs)
+            fresh = xr.Variable(var.dims, as_text(var.values), var.attrs)
             data = (
                 data.assign_coords({name: fresh})
                 if name in data.coords
@@ -100,7 +106,7 @@ def digest(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             if part.dtype.kind in "OUT":
-                part = np.char.encode(part.astype(str), "utf-8")
+                part = np.char.encode(as_text(part), "utf-8")
             state.update(f"{part.dtype.str}{part.shape}".encode())
             state.update(np.ascontiguousarray(part).data)
         else:
@@ -158,7 +164,7 @@ class CellStore:
     def save(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Store the arrays of one cell."""
         with atomic_path(self.path(key)) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(temporary, allow_pickle=False, **arrays)
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
         """The arrays of a cell, or None where there is none or the file is broken."""
@@ -166,7 +172,6 @@ class CellStore:
         if not file.is_file():
             return None
         try:
-            # opened here: numpy leaves a broken archive open
             with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as cell:
                 return {name: cell[name] for name in cell.files}
         except Exception:  # broken in any way means: compute the cell again

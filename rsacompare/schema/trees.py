@@ -23,17 +23,22 @@ def iter_layers(tree: xr.DataTree) -> Iterator[tuple[str, str, xr.Dataset]]:
 
 
 def merge_networks(trees: list[xr.DataTree]) -> xr.DataTree:
-    """Several activations trees as one; a network's name may stand only once."""
+    """Several activations trees as one; a network's name may stand only once.
+
+    `inputs`, the hashes of the files they came from, are put together.
+    """
     children: dict[str, xr.DataTree] = {}
     attrs: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
     for tree in trees:
         for name, node in tree.children.items():
             if name in children:
                 raise LabelError(f"two networks are called '{name}'; give one another name")
             children[name] = node.copy(deep=False)
         attrs.update({str(k): v for k, v in tree.attrs.items()})
+        inputs.update(json.loads(tree.attrs.get("inputs", "{}")))
     merged = xr.DataTree(children=children)
-    merged.attrs = attrs
+    merged.attrs = {**attrs, "inputs": json.dumps(inputs)}
     return merged
 
 

@@ -1,4 +1,4 @@
-"""The variance over crossed sources: golden values, rsatoolbox, a crossed layout with known answer."""
+"""The variance over crossed sources: golden values, rsatoolbox, a layout with known answer."""
 
 import numpy as np
 import pytest

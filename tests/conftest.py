@@ -1,0 +1,84 @@
+"""Shared scenes: evidence with a closed form, and comparisons made of it."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rsacompare.metrics.evidence import Evidence, Meaning
+from rsacompare.schema.labels import clean_attrs
+from rsacompare.schema.results import Cell, Comparison, layer_coords
+
+
+@dataclass
+class ProductEvidence(Evidence):
+    """Score = weighted mean over stimuli of network · brain: linear, so all is known."""
+
+    stimulus_id: np.ndarray
+    network: np.ndarray
+    brain: np.ndarray
+    sources: tuple[str, ...] = ("stimuli",)
+    fold: np.ndarray | None = None
+
+    @property
+    def n_targets(self):
+        return 1
+
+    def score(self, weights=None, target_weights=None):
+        product = self.network * self.brain
+        if weights is None:
+            return product.mean()
+        return (weights @ product) / weights.sum(axis=-1)
+
+    def null(self, permutations):
+        return (self.network[permutations] * self.brain).mean(axis=-1)
+
+    def to_arrays(self):
+        return {"n": self.network, "b": self.brain}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        raise NotImplementedError
+
+
+def _product_comparison(values, depth=None, meaning=None, brain=None):
+    """Comparison of {network: (layer, subject, stimulus)}; one ROI "V1", one metric "product"."""
+    n_stimuli = next(iter(values.values())).shape[-1]
+    ids = np.array([f"s{i:03d}" for i in range(n_stimuli)])
+    layers, evidence = [], {}
+    for network, cube in values.items():
+        for index, per_subject in enumerate(cube):
+            where = index / max(len(cube) - 1, 1) if depth is None else depth[network][index]
+            layers.append((network, f"l{index}", {"layer_index": index, "depth": where}))
+            for subject, row in enumerate(per_subject):
+                cell = Cell("product", f"{network}/l{index}", "V1", f"sub-{subject:02d}")
+                factor = np.ones(n_stimuli) if brain is None else brain
+                evidence[cell] = ProductEvidence(ids, np.asarray(row), factor)
+    n_subjects = next(iter(values.values())).shape[1]
+    shape = (1, n_subjects, 1, len(layers))
+    scores = np.array(
+        [
+            [float(evidence[Cell("product", f"{n}/{x}", "V1", f"sub-{s:02d}")].score())
+             for n, x, _ in layers]
+            for s in range(n_subjects)
+        ]
+    )  # fmt: skip
+    dims = ("metric", "subject", "roi", "layer")
+    data = xr.Dataset(
+        {"score": (dims, scores.reshape(shape)), "n_targets": (dims, np.ones(shape))},
+        coords={
+            "metric": ["product"],
+            "subject": [f"sub-{s:02d}" for s in range(n_subjects)],
+            "roi": ["V1"],
+            **layer_coords(layers),
+        },
+    )
+    held = asdict(meaning or Meaning("product"))
+    data.attrs = clean_attrs({"meaning": {"product": held}})
+    return Comparison(data, evidence)
+
+
+@pytest.fixture(scope="session")
+def product_comparison():
+    return _product_comparison
