@@ -85,7 +85,7 @@ def demo(
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="A study file (TOML).", show_default=False)],
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file.")],
     out: Out = None,
     jobs: Jobs = None,
     seed: Seed = None,
@@ -103,7 +103,7 @@ def run(
 @app.command()
 def report(
     results: Annotated[
-        Path, typer.Argument(help="A results.nc, or the folder that holds it.", show_default=False)
+        Path, typer.Argument(metavar="RESULTS", help="A results.nc, or the folder that holds it.")
     ],
     out: Out = None,
     quiet: Quiet = False,
@@ -120,9 +120,10 @@ def report(
 
 @app.command("list")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
     name: Annotated[
-        str | None, typer.Argument(help="For layers: a network, or a file of activations.")
+        str | None,
+        typer.Argument(metavar="[NETWORK]", help="For layers: its name, or a file of activations."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -135,7 +136,7 @@ def list_(
 @app.command()
 def fetch(
     dataset: Annotated[
-        str, typer.Argument(help="A folder or file of the data registry.", show_default=False)
+        str, typer.Argument(metavar="DATASET", help="A folder or file of the data registry.")
     ],
     quiet: Quiet = False,
     debug: Debug = False,

@@ -49,9 +49,9 @@ def load_inputs(
 
 def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree:
     kind = "datasets" if group == "brain" else "networks"
+    table = study.brain[name] if group == "brain" else study.networks[name]
     if isinstance(source, str) and source in plugins.names(kind):
         loader = plugins.find(kind, source)
-        table = study.brain[name] if group == "brain" else study.networks[name]
         options = keys.check_options(f"{kind[:-1]} {source}", loader, table.options)
         # like a metric, simulated data follow the study's seed unless they are given their own
         if "random_state" in inspect.signature(loader).parameters:
@@ -64,7 +64,7 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
         tree = arrays.read_tree(file)
         if tree.attrs["rsacompare_kind"] == "activations":
             raise DataError(f"{file} holds activations of a network, not brain data")
-    tree.attrs["inputs"] = json.dumps({str(source): store.file_sha256(file)})
+    tree.attrs["inputs"] = json.dumps({table.source or name: store.file_sha256(file)})
     return tree
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rsacompare as rc
+from rsacompare import pipeline
 from rsacompare.schema import store
 
 STUDY = """
@@ -47,7 +48,8 @@ class Tiny:
         latent = rng.normal(size=(self.n_stimuli, 6))
         self.brain = {
             f"s{s}": {
-                roi: 1 - np.corrcoef(latent + rng.normal(size=latent.shape)) for roi in ("EVC", "IT")
+                roi: 1 - np.corrcoef(latent + rng.normal(size=latent.shape))
+                for roi in ("EVC", "IT")
             }
             for s in range(3)
         }
@@ -81,6 +83,18 @@ class Tiny:
             text = text.replace(old, new, 1)
         self.file.write_text(text, encoding="utf-8")
         return self.file
+
+
+@pytest.fixture
+def plain_pages(monkeypatch):
+    """In place of drawn pages, one that holds the scores."""
+
+    def report(result, out):
+        index = out / "index.html"
+        store.write_text(index, result.attrs["title"] + rc.tables(result)["scores"].to_html())
+        return index
+
+    monkeypatch.setattr(pipeline, "report", report)
 
 
 @pytest.fixture
