@@ -77,7 +77,7 @@ def compare(
             todo = [cell for cell in work if cell.metric == label]
             _compute(metric, todo, layers, regions, cells, n_jobs, progress)
         scores = _scores(work, cells, chosen, layers, regions)
-        extra = extras.of_pairs(work, cells, scores, tree)
+        extra = extras.of_truth(activations) + extras.of_pairs(work, cells, scores, tree)
     scores.attrs |= labels.clean_attrs(
         {
             "simulated": _is_simulated(tree, activations),
