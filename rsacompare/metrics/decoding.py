@@ -141,7 +141,7 @@ class Decoding(Metric):
             for key, word in (("subject", "of"), ("roi", "in"))
             if response.attrs.get(key)
         )
-        rows = response.transpose("presentation", "neuroid").values.astype(np.float64)
+        rows = response.transpose("presentation", "neuroid").values
         ids = response["stimulus_id"].values.astype(str)
         split = response["split"].values if "split" in response.coords else np.full(len(ids), "")
         used = split != "imagery"
