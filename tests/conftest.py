@@ -1,10 +1,12 @@
 """Shared scenes: evidence with a closed form, and comparisons made of it."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from rsacompare.metrics.evidence import Evidence, Meaning
 from rsacompare.schema.labels import clean_attrs
@@ -77,6 +79,13 @@ def _product_comparison(values, depth=None, meaning=None, brain=None):
     held = asdict(meaning or Meaning("product"))
     data.attrs = clean_attrs({"meaning": {"product": held}})
     return Comparison(data, evidence)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """As `compare` and `infer` run: on a busy machine BLAS threads wait for one another."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

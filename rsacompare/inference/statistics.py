@@ -31,7 +31,7 @@ class Options:
     sources: tuple[str, ...] | None
 
     def __post_init__(self) -> None:
-        for name, least in (("n_bootstrap", 20), ("n_permutations", 1), ("n_splits", 1)):
+        for name, least in (("n_bootstrap", 10), ("n_permutations", 1), ("n_splits", 1)):
             if getattr(self, name) < least:
                 raise ProtocolError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 < self.confidence < 1:

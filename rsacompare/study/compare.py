@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from rsacompare import plugins
-from rsacompare.errors import LabelError, ProtocolError, RsacompareError
+from rsacompare.errors import RsacompareError
 from rsacompare.kernels import resample
-from rsacompare.metrics.evidence import KINDS, Evidence, Metric
+from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.metrics.registry import as_metrics
 from rsacompare.schema import labels, store, trees
 from rsacompare.schema.results import Cell, Comparison, layer_coords
 from rsacompare.study import extras
+from rsacompare.study.cells import CellCache, Layer, Region, cell_key, layers_of, plan, regions_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -69,17 +68,16 @@ def compare(
     seed = resample.as_seed(random_state)
     chosen = {label: _with_seed(m, seed) for label, m in as_metrics(metrics).items()}
     tree = brain if isinstance(brain, xr.DataTree) else trees.merge_brains(brain)
-    layers = _layers(activations)
-    regions = _regions(tree, rois)
-    work, not_applicable = _plan(chosen, layers, regions)
-    cells = CellCache(store)
+    layers = layers_of(activations)
+    regions = regions_of(tree, rois)
+    work, not_applicable = plan(chosen, layers, regions)
+    cells = CellCache(store, work)
     with threadpool_limits(limits=1):
         for label, metric in chosen.items():
             todo = [cell for cell in work if cell.metric == label]
             _compute(metric, todo, layers, regions, cells, n_jobs, progress)
-        evidence = {cell: cells[cell] for cell in work} if store is None else cells
         scores = _scores(work, cells, chosen, layers, regions)
-        extra = extras.of_pairs(work, cells, scores, tree)
+        extra = extras.of_truth(activations) + extras.of_pairs(work, cells, scores, tree)
     scores.attrs |= labels.clean_attrs(
         {
             "simulated": _is_simulated(tree, activations),
@@ -91,7 +89,7 @@ def compare(
             "provenance": _provenance(layers, regions, seed),
         }
     )
-    return Comparison(scores, evidence, extra)
+    return Comparison(scores, cells, extra)
 
 
 def _with_seed(metric: Metric, seed: int) -> Metric:
@@ -101,165 +99,6 @@ def _with_seed(metric: Metric, seed: int) -> Metric:
     seeded = copy.copy(metric)
     seeded.random_state = seed  # type: ignore[attr-defined]
     return seeded
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of one network: its labels, its array and the array's content hash."""
-
-    network: str
-    name: str
-    data: xr.Dataset
-    hash: str
-
-    @property
-    def kind(self) -> str:
-        return "activation" if "activation" in self.data else "network_rdm"
-
-    @property
-    def array(self) -> xr.DataArray:
-        return self.data["activation" if self.kind == "activation" else "rdm"]
-
-
-@dataclass(frozen=True)
-class Region:
-    """One ROI of one subject; `mask` picks its voxels (None where only RDMs exist)."""
-
-    subject: str
-    roi: str
-    data: xr.Dataset
-    mask: np.ndarray | None
-    hash: str
-
-    @property
-    def kind(self) -> str:
-        return "brain_rdm" if self.mask is None else "response"
-
-    def array(self, mask: np.ndarray | None = None) -> xr.DataArray:
-        """The ROI's responses or RDM; of other voxels than its own where `mask` is given."""
-        if self.mask is None:
-            cut = self.data["rdm"].sel(roi=self.roi, drop=True)
-        else:
-            cut = self.data["response"].isel(neuroid=self.mask if mask is None else mask)
-        return cut.assign_attrs(subject=self.subject, roi=self.roi)
-
-
-def _layers(tree: xr.DataTree) -> dict[str, Layer]:
-    found = {
-        f"{network}/{name}": Layer(network, name, data, store.digest_dataset(data))
-        for network, name, data in trees.iter_layers(tree)
-    }
-    if not found:
-        raise ProtocolError("no layers: activations need nodes /network/layer")
-    return found
-
-
-def _regions(tree: xr.DataTree, rois: Iterable[str] | None) -> dict[tuple[str, str], Region]:
-    """(roi, subject) → Region, ROIs in the order asked for (or of appearance)."""
-    nodes = {subject: node.to_dataset() for subject, node in tree.children.items()}
-    known = list(dict.fromkeys(str(r) for data in nodes.values() for r in data["roi"].values))
-    wanted = known if rois is None else [rois] if isinstance(rois, str) else list(rois)
-    for roi in wanted:
-        if roi not in known:
-            raise LabelError(plugins.unknown("ROI", roi, known))
-    found: dict[tuple[str, str], Region] = {}
-    for roi in dict.fromkeys(wanted):
-        for subject, data in nodes.items():
-            if roi not in data["roi"].values:
-                continue
-            if "response" in data:
-                mask = data["roi_mask"].sel(roi=roi).values.astype(bool)
-                part = data["response"].isel(neuroid=mask)
-                hashed = store.digest(
-                    part.values, *(part[c].values for c in ("stimulus_id", "split")), roi
-                )
-            else:
-                mask, part = None, data["rdm"].sel(roi=roi)
-                hashed = store.digest(
-                    part.values, part["stimulus_a"].values, part["stimulus_b"].values, roi
-                )
-            found[roi, subject] = Region(subject, roi, data, mask, hashed)
-    if not found:
-        raise LabelError("no ROI of any subject is left to compare")
-    return found
-
-
-def _plan(
-    metrics: Mapping[str, Metric],
-    layers: Mapping[str, Layer],
-    regions: Mapping[tuple[str, str], Region],
-) -> tuple[list[Cell], list[str]]:
-    """The cells that exist, and a sentence for each combination that a metric cannot use."""
-    kinds = {"network_rdm": "layer RDMs alone", "brain_rdm": "RDMs alone"}
-    work, sentences = [], {}
-    for label, metric in metrics.items():
-        for name, layer in layers.items():
-            for (roi, subject), region in regions.items():
-                if layer.kind not in metric.accepts:
-                    sentences[f"{label}: not for {layer.network}, known by {kinds[layer.kind]}"] = 1
-                elif region.kind not in metric.accepts:
-                    sentences[f"{label}: not for {roi}, known by {kinds[region.kind]}"] = 1
-                else:
-                    work.append(Cell(label, name, roi, subject))
-    if not work:
-        raise ProtocolError("nothing to compare: " + "; ".join(sentences))
-    return work, list(sentences)
-
-
-class CellCache(Mapping[Cell, Evidence]):
-    """Evidence by cell: in memory, or read from the store when it is asked for."""
-
-    def __init__(self, folder: str | Path | None):
-        self._store = None if folder is None else store.CellStore(folder)
-        self._memory: dict[Cell, Evidence] = {}
-        self._keys: dict[Cell, str] = {}
-
-    def expect(self, cell: Cell, key: str) -> bool:
-        """Name the content hash of a cell; True when the store holds it whole."""
-        if self._store is None:
-            return False
-        if self._store.load(key) is None:
-            return False
-        self._keys[cell] = key
-        return True
-
-    def put(self, cell: Cell, key: str, evidence: Evidence) -> None:
-        """Keep a finished cell; with a store, on disk at once and not in memory."""
-        if self._store is None:
-            self._memory[cell] = evidence
-        else:
-            self._store.save(key, evidence.to_arrays())
-            self._keys[cell] = key
-
-    def __getitem__(self, cell: Cell) -> Evidence:
-        if cell in self._memory:
-            return self._memory[cell]
-        key = self._keys[cell]
-        held = self._store.load(key) if self._store is not None else None
-        if held is None:
-            raise KeyError(cell)
-        return KINDS[str(held["kind"])].from_arrays(held)
-
-    def __iter__(self) -> Iterator[Cell]:
-        yield from (*self._memory, *self._keys)
-
-    def __len__(self) -> int:
-        return len(self._memory) + len(self._keys)
-
-
-def _cell_key(metric: Metric, layer: Layer, region: Region) -> str:
-    """Content hash of a cell: data, options, and the code (by version, or a guest's source)."""
-    kind = type(metric)
-    code: str = store.provenance()["versions"]["rsacompare"]
-    if not kind.__module__.startswith("rsacompare."):
-        try:
-            code += inspect.getsource(kind)
-        except (OSError, TypeError):
-            code += "?"
-    options = {
-        k: store.digest(v) if isinstance(v, np.ndarray) else v for k, v in metric.config().items()
-    }
-    return store.digest(kind.__qualname__, options, code, layer.hash, region.hash)
 
 
 def _compute(
@@ -272,7 +111,7 @@ def _compute(
     progress: Progress | None,
 ) -> None:
     """Fill `cells` with one metric's evidence; what the store has already is left alone."""
-    keys = {c: _cell_key(metric, layers[c.layer], regions[c.roi, c.subject]) for c in todo}
+    keys = {c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject]) for c in todo}
     missing = [cell for cell in todo if not cells.expect(cell, keys[cell])]
     if not missing:
         return

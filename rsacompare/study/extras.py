@@ -1,10 +1,11 @@
-"""What a comparison of dissimilarities shows beside its scores: the RDMs and their maps.
+"""What a comparison shows beside its scores: RDMs and their maps, and a simulation's known answer.
 
-Any metric whose evidence is pairs gets these, a guest's too.
+Any metric whose evidence is pairs gets the RDMs, a guest's too.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,35 @@ def of_pairs(
                 metric, np.array(ids), cells, mean, trees.categories(tree)
             )
     return found
+
+
+def of_truth(tree: xr.DataTree) -> list[Extra]:
+    """The known answer of a simulated study as a table for the first page.
+
+    Parameters
+    ----------
+    tree : DataTree
+        With an attribute `truth`: a JSON object of `means` (a record per network), `meaning` (a
+        sentence per column) and `sentence`.
+    """
+    if "truth" not in tree.attrs:
+        return []
+    truth = json.loads(tree.attrs["truth"])
+    columns = ["network", *truth["meaning"]]
+    arrays = {
+        column: xr.DataArray([record[column] for record in truth["means"]], dims="row")
+        for column in columns
+    }
+    explained = "; ".join(f"{column}: {text}" for column, text in truth["meaning"].items())
+    return [
+        {
+            "kind": "table",
+            "metric": "",
+            "title": "The known answer of this simulation",
+            "caption": f"{truth['sentence']} Means over layers and ROIs. {explained}.",
+            "arrays": arrays,
+        }
+    ]
 
 
 def _of_one_stimulus_set(

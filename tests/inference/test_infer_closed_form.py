@@ -254,7 +254,7 @@ def test_one_subject_leaves_subjects_out(product_comparison):
         ({"contrast": ("a", "c")}, "unknown network in contrast 'c'"),
         ({"contrast": ("a", "a")}, "two different networks"),
         ({"sources": ["voxels"]}, "unknown source 'voxels'"),
-        ({"n_bootstrap": 5}, "n_bootstrap must be at least 20"),
+        ({"n_bootstrap": 5}, "n_bootstrap must be at least 10"),
         ({"confidence": 95}, "between 0 and 1"),
         ({"equivalence_bound": 0}, "positive"),
     ],

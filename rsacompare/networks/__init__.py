@@ -1,0 +1,1 @@
+"""Stimuli to activations: the networks themselves (the only home of TensorFlow)."""

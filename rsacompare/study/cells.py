@@ -1,0 +1,182 @@
+"""What is compared with what: layers, regions, the cells of a study and where they are kept."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from rsacompare import plugins
+from rsacompare.errors import LabelError, ProtocolError
+from rsacompare.metrics.evidence import KINDS, Evidence, Metric
+from rsacompare.schema import store, trees
+from rsacompare.schema.results import Cell
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of one network: its labels, its array and the array's content hash."""
+
+    network: str
+    name: str
+    data: xr.Dataset
+    hash: str
+
+    @property
+    def kind(self) -> str:
+        return "activation" if "activation" in self.data else "network_rdm"
+
+    @property
+    def array(self) -> xr.DataArray:
+        values = self.data["activation" if self.kind == "activation" else "rdm"]
+        return values.assign_attrs(network=self.network, layer=self.name)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One ROI of one subject; `mask` picks its voxels (None where only RDMs exist)."""
+
+    subject: str
+    roi: str
+    data: xr.Dataset
+    mask: np.ndarray | None
+    hash: str
+
+    @property
+    def kind(self) -> str:
+        return "brain_rdm" if self.mask is None else "response"
+
+    def array(self, mask: np.ndarray | None = None) -> xr.DataArray:
+        """The ROI's responses or RDM; of other voxels than its own where `mask` is given."""
+        if self.mask is None:
+            cut = self.data["rdm"].sel(roi=self.roi, drop=True)
+        else:
+            cut = self.data["response"].isel(neuroid=self.mask if mask is None else mask)
+        return cut.assign_attrs(subject=self.subject, roi=self.roi)
+
+
+def layers_of(tree: xr.DataTree) -> dict[str, Layer]:
+    """{`network/layer`: Layer} in order."""
+    found = {
+        f"{network}/{name}": Layer(network, name, data, store.digest_dataset(data))
+        for network, name, data in trees.iter_layers(tree)
+    }
+    if not found:
+        raise ProtocolError("no layers: activations need nodes /network/layer")
+    return found
+
+
+def regions_of(tree: xr.DataTree, rois: Iterable[str] | None) -> dict[tuple[str, str], Region]:
+    """(roi, subject) → Region, ROIs in the order asked for (or of appearance)."""
+    nodes = {subject: node.to_dataset() for subject, node in tree.children.items()}
+    known = list(dict.fromkeys(str(r) for data in nodes.values() for r in data["roi"].values))
+    wanted = known if rois is None else [rois] if isinstance(rois, str) else list(rois)
+    for roi in wanted:
+        if roi not in known:
+            raise LabelError(plugins.unknown("ROI", roi, known))
+    found: dict[tuple[str, str], Region] = {}
+    for roi in dict.fromkeys(wanted):
+        for subject, data in nodes.items():
+            if roi not in data["roi"].values:
+                continue
+            if "response" in data:
+                mask = data["roi_mask"].sel(roi=roi).values.astype(bool)
+                part = data["response"].isel(neuroid=mask)
+                hashed = store.digest(
+                    part.values, *(part[c].values for c in ("stimulus_id", "split")), roi
+                )
+            else:
+                mask, part = None, data["rdm"].sel(roi=roi)
+                hashed = store.digest(
+                    part.values, part["stimulus_a"].values, part["stimulus_b"].values, roi
+                )
+            found[roi, subject] = Region(subject, roi, data, mask, hashed)
+    if not found:
+        raise LabelError("no ROI of any subject is left to compare")
+    return found
+
+
+def plan(
+    metrics: Mapping[str, Metric],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+) -> tuple[list[Cell], list[str]]:
+    """The cells that exist, and a sentence for each combination that a metric cannot use."""
+    kinds = {"network_rdm": "layer RDMs alone", "brain_rdm": "RDMs alone"}
+    work, sentences = [], {}
+    for label, metric in metrics.items():
+        for name, layer in layers.items():
+            for (roi, subject), region in regions.items():
+                if layer.kind not in metric.accepts:
+                    sentences[f"{label}: not for {layer.network}, known by {kinds[layer.kind]}"] = 1
+                elif region.kind not in metric.accepts:
+                    sentences[f"{label}: not for {roi}, known by {kinds[region.kind]}"] = 1
+                else:
+                    work.append(Cell(label, name, roi, subject))
+    if not work:
+        raise ProtocolError("nothing to compare: " + "; ".join(sentences))
+    return work, list(sentences)
+
+
+class CellCache(Mapping[Cell, Evidence]):
+    """Evidence by cell: in memory, or read from the store when it is asked for.
+
+    It iterates in the order of `work`, whichever thread finished first.
+    """
+
+    def __init__(self, folder: str | Path | None, work: list[Cell]):
+        self._work = work
+        self._store = None if folder is None else store.CellStore(folder)
+        self._memory: dict[Cell, Evidence] = {}
+        self._keys: dict[Cell, str] = {}
+
+    def expect(self, cell: Cell, key: str) -> bool:
+        """Name the content hash of a cell; True when the store holds it whole."""
+        if self._store is None:
+            return False
+        if self._store.load(key) is None:
+            return False
+        self._keys[cell] = key
+        return True
+
+    def put(self, cell: Cell, key: str, evidence: Evidence) -> None:
+        """Keep a finished cell; with a store, on disk at once and not in memory."""
+        if self._store is None:
+            self._memory[cell] = evidence
+        else:
+            self._store.save(key, evidence.to_arrays())
+            self._keys[cell] = key
+
+    def __getitem__(self, cell: Cell) -> Evidence:
+        if cell in self._memory:
+            return self._memory[cell]
+        key = self._keys[cell]
+        held = self._store.load(key) if self._store is not None else None
+        if held is None:
+            raise KeyError(cell)
+        return KINDS[str(held["kind"])].from_arrays(held)
+
+    def __iter__(self) -> Iterator[Cell]:
+        yield from (c for c in self._work if c in self._memory or c in self._keys)
+
+    def __len__(self) -> int:
+        return len(self._memory) + len(self._keys)
+
+
+def cell_key(metric: Metric, layer: Layer, region: Region) -> str:
+    """Content hash of a cell: data, options, and the code (by version, or a guest's source)."""
+    kind = type(metric)
+    code: str = store.provenance()["versions"]["rsacompare"]
+    if not kind.__module__.startswith("rsacompare."):
+        try:
+            code += inspect.getsource(kind)
+        except (OSError, TypeError):
+            code += "?"
+    options = {
+        k: store.digest(v) if isinstance(v, np.ndarray) else v for k, v in metric.config().items()
+    }
+    return store.digest(kind.__qualname__, options, code, layer.hash, region.hash)

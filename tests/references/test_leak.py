@@ -1,0 +1,84 @@
+"""Nothing of the test stimuli may reach the training (FACTS 9.4): noise must score nothing."""
+
+import numpy as np
+import pytest
+
+from rsacompare.kernels import gram
+from rsacompare.metrics.decoding import Decoding
+from rsacompare.schema import arrays
+
+N_TRAIN, N_TEST, N_VOXELS, N_UNITS, N_SELECTED = 400, 50, 2500, 30, 200
+
+
+def noise(seed=0, split=True, n_train=N_TRAIN, n_voxels=N_VOXELS):
+    rng = np.random.default_rng(seed)
+    n = n_train + N_TEST
+    names = np.array([f"s{i:04d}" for i in range(n)])
+    part = np.repeat(["train", "test"], [n_train, N_TEST]) if split else None
+    brain = rng.standard_normal((n, n_voxels))
+    response = arrays.responses({"s": brain}, stimulus_id=names, split=part)["s"]["response"]
+    acts = arrays.activations({"n": {"l": rng.standard_normal((n, N_UNITS))}}, stimulus_id=names)
+    return acts["n/l"]["activation"], response
+
+
+def evidence_of(metric, activation, response):
+    return metric.compare(metric.prepare_activation(activation), metric.prepare_response(response))
+
+
+def leaking_scores(activation, response):
+    """The same decoder on voxels that were selected on training and test rows together."""
+    z = gram.train(response.values, N_SELECTED).z
+    y = activation.values
+    chosen = gram.select_top(np.abs((y - y.mean(axis=0)).T @ z), N_SELECTED)
+    return [
+        float(
+            evidence_of(
+                Decoding(N_SELECTED),
+                activation.isel(neuroid=[unit]),
+                response.isel(neuroid=chosen[unit]),
+            ).score()
+        )
+        for unit in range(N_UNITS)
+    ]
+
+
+def test_noise_scores_nothing_unless_selection_sees_the_test_rows():
+    activation, response = noise()
+    honest = evidence_of(Decoding(N_SELECTED), activation, response).profile
+    # one r over 50 stimuli has sd 1/7; thirty units: their mean lies within 4 sd of 0
+    assert abs(honest.mean()) < 4 / np.sqrt((N_TEST - 1) * N_UNITS)
+    leaking = leaking_scores(activation, response)
+    assert np.mean(leaking) > 0.5  # the test is able to fail
+
+
+def test_noise_scores_nothing_in_cross_validation():
+    activation, response = noise(split=False, n_train=150, n_voxels=300)
+    for p in (50, 200, 300):  # p above and below the number of training rows
+        evidence = evidence_of(Decoding(p, random_state=1), activation, response)
+        assert abs(evidence.profile.mean()) < 4 / np.sqrt(194 * N_UNITS)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_held_out_rows_and_activations_do_not_touch_other_predictions(split):
+    activation, response = noise(split=split, n_train=70, n_voxels=60)
+    metric = Decoding(20, random_state=1)
+    before = evidence_of(metric, activation, response)
+    held = before.stimulus_id if split else before.stimulus_id[before.fold == 0]
+    spoilt, kept = held[::2], held[1::2]
+
+    wild = np.isin(response["stimulus_id"].values, spoilt)
+    moved = response.copy(data=np.where(wild[:, None], 1e3 * response.values + 7, response.values))
+    tested = np.isin(activation["stimulus_id"].values, held)
+    other = activation.copy(
+        data=np.where(tested[:, None], activation.values[::-1], activation.values)
+    )
+    after = evidence_of(metric, other, moved)
+    same = np.isin(before.stimulus_id, kept)
+    np.testing.assert_array_equal(after.predicted[same], before.predicted[same])
+    assert (
+        after.predicted[np.isin(before.stimulus_id, spoilt)]
+        != before.predicted[np.isin(before.stimulus_id, spoilt)]
+    ).all()
+    if not split:  # in the other folds these stimuli are training, so predictions do move
+        elsewhere = before.fold != 0
+        assert np.abs(after.predicted[elsewhere] - before.predicted[elsewhere]).max() > 0.01
