@@ -173,38 +173,38 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
 
 
 def answer(result: xr.Dataset) -> list[str]:
-    """One line per metric: the difference between networks, averaged over layers.
+    """One line per metric: the first pair of networks, averaged over layers.
 
     Parameters
     ----------
     result : Dataset
         What `infer` returns.
+
+    Returns
+    -------
+    list of str
+        With up to three ROIs the difference, its interval and the verdict of each; with more, how
+        often each verdict was reached.
     """
     rows = results.tables(result)["contrasts"]
     rows = rows[rows["pairing"] == "mean"]
     lines = []
     for metric in dict.fromkeys(rows["metric"]):
         own = rows[rows["metric"] == metric]
-        first = own.iloc[0]
-        own = own[
-            (own[["network_a", "network_b"]] == first[["network_a", "network_b"]]).all(axis=1)
-        ]
-        pair = f"{first['network_a']} − {first['network_b']}"
-        names = {"a": first["network_a"], "b": first["network_b"]}
-        verdict = [
-            f"{names[v]} closer" if v in names else str(v or "undecided") for v in own["verdict"]
-        ]
+        a, b = own.iloc[0][["network_a", "network_b"]]
+        own = own[(own["network_a"] == a) & (own["network_b"] == b)]
+        words = {"a": f"{a} closer", "b": f"{b} closer"}
+        verdicts = [words.get(v, v or "undecided") for v in own["verdict"]]
         if len(own) > 3:
-            counts = {v: verdict.count(v) for v in dict.fromkeys(verdict)}
-            said = ", ".join(f"{v} in {n}" for v, n in counts.items())
-            said += f" of {len(own)} ROIs"
+            counted = ", ".join(f"{v} in {verdicts.count(v)}" for v in dict.fromkeys(verdicts))
+            said = f"{counted} of {len(own)} ROIs"
         else:
             said = "; ".join(
-                f"{row['roi']} {row['difference']:+.3f} "
-                f"[{row['ci_low']:+.3f}, {row['ci_high']:+.3f}] {v}"
-                for (_, row), v in zip(own.iterrows(), verdict, strict=True)
+                f"{row.roi} {row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}] "
+                f"{verdict} (corrected p {row.p_fwer:.2g})"
+                for row, verdict in zip(own.itertuples(), verdicts, strict=True)
             )
-        lines.append(f"{metric}: {pair}, mean over layers: {said}")
+        lines.append(f"{metric}: {a} − {b}, mean over layers: {said}")
     return lines
 
 

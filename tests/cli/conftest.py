@@ -85,16 +85,26 @@ class Tiny:
         return self.file
 
 
+def plain_report(result, out):
+    index = out / "index.html"
+    store.write_text(index, result.attrs["title"] + rc.tables(result)["scores"].to_html())
+    return index
+
+
 @pytest.fixture
 def plain_pages(monkeypatch):
-    """In place of drawn pages, one that holds the scores."""
+    """In place of drawn pages, one that holds the scores: drawing is tested elsewhere."""
+    monkeypatch.setattr(pipeline, "report", plain_report)
 
-    def report(result, out):
-        index = out / "index.html"
-        store.write_text(index, result.attrs["title"] + rc.tables(result)["scores"].to_html())
-        return index
 
-    monkeypatch.setattr(pipeline, "report", report)
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The output folder of the tiny study; to be copied, not touched."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "report", plain_report)
+        pipeline.run(Tiny(folder).file, folder / "out")
+    return folder / "out"
 
 
 @pytest.fixture

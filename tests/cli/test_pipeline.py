@@ -184,5 +184,19 @@ def test_the_answer_is_one_line_a_metric(tiny):
     rows = rc.tables(result)["contrasts"].query("pairing == 'mean'")
     (line,) = pipeline.answer(result)
     assert line.startswith("rsa: first − second, mean over layers: EVC ")
-    for difference in rows["difference"]:
-        assert f"{difference:+.3f}" in line
+    for row in rows.itertuples():
+        assert f"{row.roi} {row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]" in line
+
+
+def test_the_answer_over_many_rois_is_counted(tiny):
+    for rois in tiny.brain.values():
+        rois.update({"V1": rois["EVC"], "V2": rois["IT"]})
+    tiny.write_brain()
+    tiny.write(('rois = ["EVC", "IT"]', ""))
+    result = pipeline.run(tiny.file)
+    mean = result["contrast_pairing"] == "mean"
+    result["contrast_verdict"][np.flatnonzero(mean)] = ["a", "b", "undecided", "a"]
+    assert pipeline.answer(result) == [
+        "rsa: first − second, mean over layers: "
+        "first closer in 2, second closer in 1, undecided in 1 of 4 ROIs"
+    ]
