@@ -53,9 +53,9 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        import rsacompare
+        from importlib.metadata import version
 
-        typer.echo(f"rsacompare {rsacompare.__version__}")
+        typer.echo(f"rsacompare {version('rsacompare')}")
         raise typer.Exit
 
 
