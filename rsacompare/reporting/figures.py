@@ -1,6 +1,8 @@
-"""Side by side: the answer in one figure, a panel per layer pair, a panel per ROI."""
+"""Side by side: the answer in one figure, a panel per layer pair."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +30,7 @@ def answer(reading: Reading) -> Drawing | None:
     if not pairs or not metrics:
         return None
     rows = reading.rows(None, None, reading.pairing)
-    rois = [r for r in reading.result["roi"].values.astype(str) if r in set(rows["roi"])]
+    rois = [r for r in reading.result["roi"].values.astype(str) if r in {row.roi for row in rows}]
     left = 0.25 + 0.075 * max(len(shorten(r, 16)) for r in rois)
     height = 0.19 * len(rois) + 0.1
     stacked = len(pairs) > 1
@@ -45,7 +47,7 @@ def answer(reading: Reading) -> Drawing | None:
     )
     for column, metric in enumerate(metrics):
         own = reading.rows(metric, None, reading.pairing)
-        reach = _reach(own[["difference", "ci_low", "ci_high", "bound"]].to_numpy())
+        reach = _reach([v for r in own for v in (r.difference, r.ci_low, r.ci_high, r.bound)])
         for row, pair in enumerate(pairs):
             axis = axes[row * len(metrics) + column]
             _differences(axis, reading, metric, pair, rois)
@@ -56,7 +58,7 @@ def answer(reading: Reading) -> Drawing | None:
             if not stacked or row == 0:
                 axis.set_title(shorten(reading.label(metric), 34), pad=17)
             a_right = reading.meaning[metric].get("higher_is_better", True)
-            _sides(axis, reading, pair if a_right else pair[::-1], 34 // columns + 4)
+            _sides(axis, reading, pair if a_right else pair[::-1])
             last = row == len(pairs) - 1
             if not stacked or last:
                 unit = reading.meaning[metric].get("unit", "")
@@ -85,14 +87,15 @@ def answer(reading: Reading) -> Drawing | None:
     return Drawing("answer", figure, "The answer in one figure", caption)
 
 
-def _reach(values: np.ndarray) -> float:
+def _reach(values: list[float]) -> float:
     """Half width of an axis around zero that holds every value."""
-    finite = np.abs(values[np.isfinite(values)])
+    finite = np.abs([v for v in values if np.isfinite(v)])
     return float(finite.max() * 1.08) if finite.size and finite.max() > 0 else 1.0
 
 
-def _sides(axis: Axes, reading: Reading, pair: tuple[str, str], most: int) -> None:
+def _sides(axis: Axes, reading: Reading, pair: tuple[str, str]) -> None:
     """Which network is closer on which side: `pair` is (right, left)."""
+    most = int(axis.get_position().width * style.WIDTH / 2 / 0.067) - 3
     for name, x, align in ((pair[1], 0.0, "left"), (pair[0], 1.0, "right")):
         text = shorten(name, most)
         axis.text(
@@ -112,14 +115,13 @@ def _differences(
 ) -> None:
     rows = reading.rows(metric, pair, reading.pairing)
     bands = []
-    for row in rows.itertuples():
+    for row in rows:
         place = rois.index(row.roi)
         if np.isfinite(row.bound):
             bands.append(Rectangle((-row.bound, place - 0.42), 2 * row.bound, 0.84))
-        winner = {"a": pair[0], "b": pair[1]}.get(row.verdict)
-        if winner is not None:
-            hue = style.colour(reading.networks, winner)
-            look = {"color": hue, "mfc": hue, "marker": "s"}
+        if row.winner:
+            hue = style.colour(reading.networks, row.winner)
+            look: dict[str, Any] = {"color": hue, "mfc": hue, "marker": "s"}
         elif row.verdict == "equivalent":
             look = {"color": INK, "mfc": "white", "marker": "D"}
         else:
@@ -153,14 +155,14 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
         return None
     rois = reading.rois(metric)
     longest = max(len(r) for r in rois)
-    slanted = longest > 5 and len(rois) > 3
+    upright = longest > 5 and len(rois) > 3
     columns = int(np.clip(6.5 // max(1.5, 0.29 * len(rois)), 1, 4))
     figure, axes = style.panels(
         len(layers),
         columns,
         1.25,
         top=0.76,
-        bottom=0.4 + (0.045 * min(longest, 16) if slanted else 0),
+        bottom=0.4 + (0.055 * min(longest, 16) if upright else 0),
         gap_x=0.12,
         gap_y=0.42,
     )
@@ -176,10 +178,7 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
         axis.set_xticks(range(len(rois)))
         if i + columns >= len(layers):
             labels = [shorten(r, 16) for r in rois]
-            axis.set_xticklabels(labels, rotation=40 if slanted else 0)
-            if slanted:
-                for label in axis.get_xticklabels():
-                    label.set(ha="right", rotation_mode="anchor")
+            axis.set_xticklabels(labels, rotation=90 if upright else 0)
         else:
             axis.set_xticklabels([])
         if i % columns == 0:
@@ -220,8 +219,8 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
     )
     caption = (
         f"{how} Bars: group mean from the chance level; dots: subjects (n = {counts}); whiskers: "
-        f"{reading.confidence * 100:g} % intervals of the mean; grey: noise ceiling, from its lower "
-        "to its upper bound (a line where the two are one); dashed: chance."
+        f"{reading.confidence * 100:g} % intervals of the mean; grey: noise ceiling, from its "
+        "lower to its upper bound (a line where the two are one); dashed: chance."
     )
     title = f"{pair[0]} beside {pair[1]}: a panel per pair of layers"
     place = reading.pairs.index(pair) if pair in reading.pairs else 0
@@ -251,19 +250,19 @@ def _bars(
         (c.ceiling_low[i], c.ceiling_high[i], xi) for (c, i), xi in zip(cells, x, strict=True)
     ]
     _ceiling_boxes(axis, ceilings, 0.4)
-    dots = [c.scores[:, i] for c, i in cells]
-    spread = [_spread(len(d), 0.24) for d in dots]
-    if dots:
-        xs = np.concatenate([xi + s for xi, s in zip(x, spread, strict=True)])
-        _dots(axis, xs, np.concatenate(dots), network, INK)
+    if cells:
+        scores = [c.scores[:, i] for c, i in cells]
+        xs = [xi + spread(len(own), 0.24) for xi, own in zip(x, scores, strict=True)]
+        dots(axis, np.concatenate(xs), np.concatenate(scores), network, INK)
 
 
-def _spread(n: int, width: float) -> np.ndarray:
+def spread(n: int, width: float) -> np.ndarray:
     """Fixed offsets for n subjects, so that a subject has the same place everywhere."""
     return np.linspace(-width / 2, width / 2, n) if n > 1 else np.zeros(n)
 
 
-def _dots(axis: Axes, x: np.ndarray, y: np.ndarray, network: str, hue: str) -> None:
+def dots(axis: Axes, x: np.ndarray, y: np.ndarray, network: str, hue: str) -> None:
+    """One small dot per subject."""
     keep = np.isfinite(y)
     axis.scatter(
         x[keep], y[keep], s=3.2, color=hue, alpha=0.5, lw=0, zorder=6, label=f"subjects {network}"
@@ -299,10 +298,8 @@ def _marks(
     rois: list[str],
 ) -> None:
     """A star over each ROI in which the two layers differ after correction."""
-    rows = reading.rows(metric, pair, "ordinal")
-    rows = rows[(rows["layer_a"] == names[0]) & (rows["layer_b"] == names[1])]
-    for row in rows.itertuples():
-        if row.p_fwer < ALPHA:
+    for row in reading.rows(metric, pair, "ordinal"):
+        if (row.layer_a, row.layer_b) == names and row.p_fwer < ALPHA:
             axis.text(
                 rois.index(row.roi),
                 0.995,
@@ -313,143 +310,3 @@ def _marks(
                 fontsize=9,
                 weight="bold",
             )
-
-
-@style.drawn
-def roi_panels(reading: Reading, metric: str) -> Drawing:
-    """A panel per ROI: the layers of every network beside each other, in order or over depth."""
-    rois = reading.rois(metric)
-    networks = reading.networks_of(metric)
-    counts = {n: len(reading.layers(metric, n)[0]) for n in networks}
-    ordinal = len(set(counts.values())) == 1
-    named = ordinal and len({tuple(reading.layers(metric, n)[0]) for n in networks}) == 1
-    crowded = sum(counts.values()) > 20
-    columns = 1 if crowded or len(rois) == 1 else 2
-    names = reading.layers(metric, networks[0])[0]
-    longest = max(len(n) for n in names) if named else 2
-    slanted = named and longest * len(names) * 0.06 > 6.3 / columns
-    legend_rows = -(-(len(networks) + 4) // 4)
-    figure, axes = style.panels(
-        len(rois),
-        columns,
-        1.75 if crowded else 1.28,
-        top=0.35 + 0.17 * legend_rows,
-        bottom=0.5 + (0.05 * min(longest, 16) if slanted else 0),
-        gap_x=0.15,
-        gap_y=0.38,
-    )
-    low, high = reading.extent(metric)
-    per_network = False
-    for i, (axis, roi) in enumerate(zip(axes, rois, strict=True)):
-        curves = [reading.curve(metric, roi, n) for n in networks]
-        curves = [c for c in curves if c.names]
-        per_network |= _ceiling(axis, reading, curves, ordinal)
-        for curve in curves:
-            _curve(axis, reading, curve, networks, ordinal)
-        axis.axhline(reading.meaning[metric]["chance"], color=INK, lw=0.8, ls=(0, (4, 2)), zorder=1)
-        n = reading.n_subjects(metric, roi)
-        axis.set_title(f"{shorten(roi, 40)} (n = {n})", loc="left", weight="bold")
-        axis.set_ylim(low, high)
-        if ordinal:
-            axis.set_xlim(0.4, len(names) + 0.6)
-            axis.set_xticks(range(1, len(names) + 1))
-        else:
-            axis.set_xlim(-0.03, 1.03)
-        bottom = i + columns >= len(rois)
-        axis.tick_params(labelbottom=bottom, labelleft=i % columns == 0)
-        if bottom and named:
-            labels = axis.set_xticklabels([shorten(n, 16) for n in names])
-            for label in labels if slanted else []:
-                label.set(rotation=40, ha="right", rotation_mode="anchor")
-        if bottom:
-            axis.set_xlabel(
-                "layer"
-                if named
-                else "layer (in order)"
-                if ordinal
-                else "relative depth of the layer"
-            )
-        if i % columns == 0:
-            axis.set_ylabel(shorten(str(reading.meaning[metric].get("unit", "score")), 30))
-    handles: list[Line2D | Patch] = [
-        Line2D(
-            [],
-            [],
-            color=style.colour(reading.networks, n),
-            marker=style.marker(reading.networks, n),
-            ms=4,
-            label=shorten(n, 24),
-        )
-        for n in networks
-    ]
-    handles += [
-        style.key_subject(),
-        style.key_interval(reading.confidence),
-        Line2D([], [], color=GREY, lw=1, ls=":", label="noise ceiling (per network)")
-        if per_network
-        else style.key_ceiling(),
-        style.key_chance(),
-    ]
-    style.legend(figure, handles, columns=4)
-    style.stamp(figure, reading.simulated)
-    over = "their order" if ordinal else "relative depth (0 = input, 1 = output)"
-    ceiling = (
-        "dotted lines: noise ceiling, which here depends on what is predicted and so on the layer "
-        "(colour of the network)"
-        if per_network
-        else "grey: noise ceiling, from its lower to its upper bound (a line where the two are one)"
-    )
-    caption = (
-        f"A panel per ROI; layers of each network over {over}. Large markers: group mean; small "
-        f"dots beside them: subjects; whiskers: {reading.confidence * 100:g} % intervals of the mean; {ceiling}; "
-        "dashed: chance. Networks are shifted sideways a little so that their marks do not cover "
-        "each other."
-    )
-    return Drawing("roi-panels", figure, "A panel per ROI: all layers side by side", caption)
-
-
-def _positions(curve: Curve, place: int, n: int, ordinal: bool) -> np.ndarray:
-    """x of a network's layers, shifted by its place among the n networks."""
-    base = np.arange(1, len(curve.names) + 1, dtype=float) if ordinal else curve.depth
-    step = (0.6 / max(n, 2)) if ordinal else 0.008
-    return base + (place - (n - 1) / 2) * step
-
-
-def _curve(axis: Axes, reading: Reading, curve: Curve, networks: list[str], ordinal: bool) -> None:
-    hue = style.colour(reading.networks, curve.network)
-    x = _positions(curve, networks.index(curve.network), len(networks), ordinal)
-    shape = style.marker(reading.networks, curve.network)
-    axis.plot(
-        x, curve.mean, color=hue, marker=shape, ms=3.8, lw=1.1, zorder=5, mec="white", mew=0.4,
-        label=curve.network,
-    )  # fmt: skip
-    axis.vlines(x, curve.low, curve.high, color=hue, lw=1, zorder=4)
-    subjects = len(curve.scores)
-    # the dots stand beside the whisker, not on it
-    beside, wide = (0.1, 0.07) if ordinal else (0.0055, 0.004)
-    xs = x[None, :] + beside + _spread(subjects, wide)[:, None]
-    _dots(axis, xs.ravel(), curve.scores.ravel(), curve.network, hue)
-
-
-def _ceiling(axis: Axes, reading: Reading, curves: list[Curve], ordinal: bool) -> bool:
-    """One band where all layers share their ceiling, else a dotted line per network."""
-    lows = np.concatenate([c.ceiling_low for c in curves])
-    highs = np.concatenate([c.ceiling_high for c in curves])
-    known = np.concatenate([lows[np.isfinite(lows)], highs[np.isfinite(highs)]])
-    if not known.size:
-        return False
-    if all(np.ptp(v[np.isfinite(v)]) < 1e-9 for v in (lows, highs) if np.isfinite(v).any()):
-        low, high = known.min(), known.max()
-        if high - low > 1e-9:
-            axis.axhspan(low, high, color=CEILING, lw=0, zorder=0, label="ceiling")
-        else:
-            axis.axhline(high, color=GREY, lw=1.4, zorder=0, label="ceiling")
-        return False
-    for place, curve in enumerate(curves):
-        x = _positions(curve, place, len(curves), ordinal)
-        hue = style.colour(reading.networks, curve.network)
-        axis.fill_between(
-            x, curve.ceiling_low, curve.ceiling_high, color=hue, alpha=0.12, lw=0, zorder=0
-        )
-        axis.plot(x, curve.ceiling_high, color=hue, lw=1, ls=":", zorder=1, label="ceiling")
-    return True

@@ -39,13 +39,15 @@ def sign_flip_floor(n_subjects: int) -> float:
 
 def sources(reading: Reading, metric: str) -> list[str]:
     """What was resampled for this metric."""
-    return list(reading.inference.get("sources", {}).get(metric, []))
+    return list(reading.by_metric("sources").get(metric, []))
 
 
 def intervals(reading: Reading) -> list[str]:
     """What the intervals and p values of this result mean, a paragraph each."""
     told = reading.inference
     percent = f"{reading.confidence * 100:g} %"
+    draws = counted(int(told.get("n_bootstrap", 0)), "draw")
+    permutations = counted(int(told.get("n_permutations", 0)), "permutation")
     text = []
     groups: dict[tuple[str, ...], list[str]] = {}
     for metric in reading.metrics:
@@ -56,19 +58,19 @@ def intervals(reading: Reading) -> list[str]:
     )
     text.append(
         f"Every interval covers {percent} and is the value ± t × its standard error. The standard "
-        f"error comes from a bootstrap ({counted(int(told.get('n_bootstrap', 0)), 'draw')}), with a "
+        f"error comes from a bootstrap ({draws}), with a "
         "variance corrected for counting the interplay of the resampled sources more than once. "
         f"Resampled by metric – {resampled}. One draw is shared by all layers, ROIs and networks, "
         "so differences are paired."
     )
-    dof = {reading.label(m): by_value(v) for m, v in told.get("dof", {}).items() if v}
+    dof = {reading.label(m): by_value(v) for m, v in reading.by_metric("dof").items()}
     if dof:
         text.append(
             f"Degrees of freedom of t (levels of the smallest resampled source less one): "
             f"{by_value(dof)}. A p value below {1 - reading.confidence:.2g} and an interval that "
             "leaves out zero are the same statement."
         )
-    left_out = {reading.label(m): listing(v) for m, v in told.get("left_out", {}).items() if v}
+    left_out = {reading.label(m): listing(v) for m, v in reading.by_metric("left_out").items()}
     text.append(
         "All intervals are conditional on the fitted models: nothing is fitted again within a "
         "draw, so they do not cover chance in the training stimuli or in the fitting."
@@ -80,10 +82,10 @@ def intervals(reading: Reading) -> list[str]:
         floors = {r: f"n = {n}: p ≥ {sign_flip_floor(n):.4g}" for r, n in few.items()}
         text.append(
             "Few subjects. A sign-flip test over subjects, which assumes least, could not go below "
-            f"its floor here ({by_value(floors)}, two-sided), whatever the data. The t interval can, "
-            "because it assumes that the estimate is roughly normal."
+            f"its floor here ({by_value(floors)}, two-sided), whatever the data. The t interval "
+            "can, because it assumes that the estimate is roughly normal."
         )
-    crossed = [reading.label(m) for m, v in told.get("cross_validated", {}).items() if v]
+    crossed = [reading.label(m) for m in reading.by_metric("cross_validated")]
     if crossed:
         text.append(
             f"There is no split into training and test stimuli for {listing(crossed)}: predictions "
@@ -92,12 +94,12 @@ def intervals(reading: Reading) -> list[str]:
         )
     text.append(
         "p against chance: stimuli of the network are permuted "
-        f"({counted(int(told.get('n_permutations', 0)), 'permutation')}), one-sided, for the group mean "
+        f"({permutations}), one-sided, for the group mean "
         "over these subjects; the family-wise p takes the maximum over the metric's layer × ROI "
         "grid after each cell is standardised by its own null. Contrast p: two-sided t; corrected "
         "by Holm over all rows of one metric and pairing. Equivalence: two one-sided tests against "
-        f"±{float(told.get('equivalence_bound', 0.1)):g} of the ROI's lower noise ceiling, which is "
-        "recomputed in each draw; without a usable ceiling nothing is called equivalent."
+        f"±{float(told.get('equivalence_bound', 0.1)):g} of the ROI's lower noise ceiling, which "
+        "is recomputed in each draw; without a usable ceiling nothing is called equivalent."
     )
     text.append(
         f"Verdict: a network's name where the corrected p < {ALPHA:g}; else “equivalent” where the "
@@ -115,12 +117,12 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     """A methods paragraph for one metric, and its references."""
     meaning, told = reading.meaning[metric], reading.inference
     rois, networks = reading.rois(metric), reading.networks_of(metric)
-    layers = {n: len(reading.layers(metric, n)[0]) for n in networks}
+    layers = [f"{n}, {counted(len(reading.layers(metric, n)[0]), 'layer')}" for n in networks]
     subjects = by_value({r: reading.n_subjects(metric, r) for r in rois})
     percent = f"{reading.confidence * 100:g} %"
     text = [
         f"{'Simulated networks' if reading.simulated else 'Networks'} "
-        f"({'; '.join(f'{n}, {k} layers' if k != 1 else f'{n}, 1 layer' for n, k in layers.items())}) were compared "
+        f"({'; '.join(layers)}) were compared "
         f"with {'simulated ' if reading.simulated else ''}brain responses in "
         f"{counted(len(rois), 'region')} of interest ({listing(rois)}; n = {subjects}) by "
         f"{reading.label(metric)}{_data(reading)}."
@@ -132,11 +134,11 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     }
     if options:
         text.append(f"Options: {', '.join(f'{k} = {_plain(v)}' for k, v in options.items())}.")
-    if told.get("cross_validated", {}).get(metric):
+    if metric in reading.by_metric("cross_validated"):
         text.append("Predictions were cross-validated over stimuli.")
     if ceiling(reading, metric):
         text.append(f"Noise ceiling: {ceiling(reading, metric).rstrip('.')}.")
-    which, dof = sources(reading, metric), told.get("dof", {}).get(metric, {})
+    which, dof = sources(reading, metric), reading.by_metric("dof").get(metric, {})
     text.append(
         f"Scores are means over subjects; chance is {number(float(meaning['chance']))}. {percent} "
         f"confidence intervals are t intervals"
@@ -149,12 +151,12 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
         "correction by the maximum statistic over layers and regions (Nichols & Holmes, 2002)."
     )
     references = [*([SCHUETT] if len(which) > 1 else []), NICHOLS]
-    pairings = list(dict.fromkeys(reading.rows(metric)["pairing"]))
+    pairings = list(dict.fromkeys(row.pairing for row in reading.rows(metric)))
     if pairings:
         text.append(
-            f"Networks were contrasted in pairs ({listing(pairings)} pairing of layers), two-sided, "
-            "with Holm's (1979) correction over the rows of each pairing, and tested for "
-            "equivalence by two one-sided tests (Schuirmann, 1987) within "
+            f"Networks were contrasted in pairs ({listing(pairings)} pairing of layers), "
+            "two-sided, with Holm's (1979) correction over the rows of each pairing, and tested "
+            "for equivalence by two one-sided tests (Schuirmann, 1987) within "
             f"±{float(told.get('equivalence_bound', 0.1)):g} of the lower noise ceiling."
         )
         references += [HOLM, TOST]

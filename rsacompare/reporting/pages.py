@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rsacompare.reporting import figures, maps, methods, sentences, style
+from rsacompare.reporting import extras, figures, maps, methods, panels, sentences, style
 from rsacompare.reporting.numbers import MISSING, counted, interval, number, p_value
-from rsacompare.reporting.reading import ALPHA, OVER, PAIRINGS, Reading
+from rsacompare.reporting.reading import ALPHA, OVER, PAIRINGS, Reading, Row
 from rsacompare.schema import store
 from rsacompare.schema.results import iter_extras, load_result
 
+DATA_KEYS = (
+    "name", "title", "description", "citation", "licence", "n_subjects", "rois", "n_stimuli", "kind"
+)  # fmt: skip
 FILES = ("scores.csv", "summary.csv", "contrasts.csv", "results.nc", "provenance.json")
 
 
@@ -95,6 +97,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["entry"] = _entry
     environment.filters["pretty"] = lambda value: json.dumps(
         value, indent=2, ensure_ascii=False, default=str
     )
@@ -146,7 +149,7 @@ def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
         "sentences": sentences.answer(reading),
         "verdicts": _verdict_tables(reading),
         "over": OVER[reading.pairing],
-        "data": reading.attr("data", []),
+        "data": [dict.fromkeys(DATA_KEYS, "") | d for d in reading.attr("data", [])],
         "networks": shown,
         "intervals": methods.intervals(reading),
         "notes": reading.attr("notes", []),
@@ -163,20 +166,21 @@ def _verdict_tables(reading: Reading) -> list[dict[str, Any]]:
     found = []
     for pair in reading.pairs:
         rows = reading.rows(None, pair, reading.pairing)
-        metrics = [m for m in reading.metrics if m in set(rows["metric"])]
-        rois = [r for r in reading.result["roi"].values.astype(str) if r in set(rows["roi"])]
-        cells = {(r["roi"], r["metric"]): _verdict_cell(r) for _, r in rows.iterrows()}
+        metrics = [m for m in reading.metrics if m in {r.metric for r in rows}]
+        rois = [r for r in reading.result["roi"].values.astype(str) if r in {x.roi for x in rows}]
+        cells = {(r.roi, r.metric): _verdict_cell(r) for r in rows}
         lines = [(roi, [cells.get((roi, m)) for m in metrics]) for roi in rois]
         if lines:
             found.append({"pair": pair, "metrics": metrics, "lines": lines})
     return found
 
 
-def _verdict_cell(row: pd.Series) -> dict[str, str]:
+def _verdict_cell(row: Row) -> dict[str, str]:
     return {
-        "difference": number(row["difference"], signed=True),
-        "interval": interval(row["ci_low"], row["ci_high"]),
-        **_verdict(row),
+        "outcome": row.outcome,
+        "winner": row.winner,
+        "difference": number(row.difference, signed=True),
+        "interval": interval(row.ci_low, row.ci_high),
     }
 
 
@@ -194,7 +198,7 @@ def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> d
         "options": meaning.get("options", {}),
         "ceiling": methods.ceiling(reading, metric),
         "pair_figures": pairs,
-        "roi_figure": _place(figures.roi_panels(reading, metric), folder, stem),
+        "roi_figure": _place(panels.roi_panels(reading, metric), folder, stem),
         "map_figure": _place(maps.score_maps(reading, metric), folder, stem),
         "contrasts": _contrast_tables(reading, metric),
         "scores": _score_rows(reading, metric),
@@ -211,10 +215,10 @@ def _contrast_tables(reading: Reading, metric: str) -> list[dict[str, Any]]:
         groups, missing = [], []
         for pair in reading.pairs:
             own = reading.rows(metric, pair, pairing)
-            if len(own):
-                groups.append((pair, [_contrast_row(r) for _, r in own.iterrows()]))
+            if own:
+                groups.append((pair, [_contrast_row(r) for r in own]))
             n = [len(reading.layers(metric, network)[0]) for network in pair]
-            if pairing == "ordinal" and not len(own) and 0 not in n and n[0] != n[1]:
+            if pairing == "ordinal" and not own and 0 not in n and n[0] != n[1]:
                 missing.append(f"{pair[0]} has {counted(n[0], 'layer')}, {pair[1]} has {n[1]}")
         rows = [row for _, group in groups for row in group]
         if rows or missing:
@@ -231,26 +235,18 @@ def _contrast_tables(reading: Reading, metric: str) -> list[dict[str, Any]]:
     return found
 
 
-def _contrast_row(row: pd.Series) -> dict[str, Any]:
-    return {
-        "roi": row["roi"],
-        "layer_a": row["layer_a"],
-        "layer_b": row["layer_b"],
-        "difference": number(row["difference"], signed=True),
-        "interval": interval(row["ci_low"], row["ci_high"]),
-        "dof": f"{row['dof']:g}" if np.isfinite(row["dof"]) else MISSING,
-        "p": p_value(row["p"]),
-        "p_fwer": p_value(row["p_fwer"]),
-        "p_equivalence": p_value(row["p_equivalence"]),
-        "bound": f"±{number(row['bound'])}" if np.isfinite(row["bound"]) else MISSING,
-        "note": row["note"],
-        **_verdict(row),
+def _contrast_row(row: Row) -> dict[str, Any]:
+    return _verdict_cell(row) | {
+        "roi": row.roi,
+        "layer_a": row.layer_a,
+        "layer_b": row.layer_b,
+        "dof": f"{row.dof:g}" if np.isfinite(row.dof) else MISSING,
+        "p": p_value(row.p),
+        "p_fwer": p_value(row.p_fwer),
+        "p_equivalence": p_value(row.p_equivalence),
+        "bound": f"±{number(row.bound)}" if np.isfinite(row.bound) else MISSING,
+        "note": row.note,
     }
-
-
-def _verdict(row: pd.Series) -> dict[str, str]:
-    found = sentences.outcome(row)
-    return {"outcome": found, "winner": found if row["verdict"] in ("a", "b") else ""}
 
 
 def _score_rows(reading: Reading, metric: str) -> list[dict[str, Any]]:
@@ -298,7 +294,7 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
                 }
             )
         else:
-            drawing = maps.DRAW[extra["kind"]](reading, extra, roles)
+            drawing = extras.DRAW[extra["kind"]](reading, extra, roles)
             figure = _place(drawing, folder, f"{stem}-{extra['kind']}-{n + 1}")
             placed.append({"kind": extra["kind"], "figure": figure})
     return placed

@@ -8,13 +8,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from rsacompare.schema.results import CONTRAST_COLUMNS, meanings
 
 ALPHA = 0.05
-CONTRAST_VARIABLES = (*CONTRAST_COLUMNS, "se", "dof", "bound", "note")
+CELL_VARIABLES = (
+    "mean_score",
+    "ci",
+    "p_null",
+    "p_null_fwer",
+    "score",
+    "group_ceiling_low",
+    "group_ceiling_high",
+)
 PAIRINGS = {
     "mean": "mean over the layers of each network",
     "depth": "area between the two curves over their common range of relative depth",
@@ -50,6 +57,45 @@ class Curve:
     scores: np.ndarray
 
 
+@dataclass(frozen=True)
+class Row:
+    """One contrast: two networks, one metric, ROI and pairing."""
+
+    metric: str
+    roi: str
+    pairing: str
+    network_a: str
+    layer_a: str
+    network_b: str
+    layer_b: str
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    p_fwer: float
+    p_equivalence: float
+    verdict: str
+    se: float = np.nan
+    dof: float = np.nan
+    bound: float = np.nan
+    note: str = ""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two networks."""
+        return self.network_a, self.network_b
+
+    @property
+    def winner(self) -> str:
+        """The network that is closer, "" where the verdict names none."""
+        return {"a": self.network_a, "b": self.network_b}.get(self.verdict, "")
+
+    @property
+    def outcome(self) -> str:
+        """Name of the winner, `equivalent` or `undecided`."""
+        return self.winner or ("equivalent" if self.verdict == "equivalent" else "undecided")
+
+
 class Reading:
     """A result with its attributes parsed and its arrays at hand.
 
@@ -70,8 +116,7 @@ class Reading:
         self._network = result["network"].values.astype(str)
         self._values = {
             name: result[name].transpose("metric", "roi", "layer", ...).values
-            for name in ("mean_score", "ci", "p_null", "p_null_fwer", "score")
-            + ("group_ceiling_low", "group_ceiling_high")
+            for name in CELL_VARIABLES
         }
 
     def attr(self, name: str, default: Any) -> Any:
@@ -97,8 +142,15 @@ class Reading:
         return [n for n in told if n in present] + [n for n in present if n not in told]
 
     def label(self, metric: str) -> str:
-        """How sentences call a metric: its label where it says more than its key."""
-        return str(self.meaning[metric].get("label") or metric)
+        """How sentences call a metric: its label, with its key where two share the label."""
+        labels = {m: str(self.meaning[m].get("label") or m) for m in self.metrics}
+        own = labels[metric]
+        return f"{own} [{metric}]" if list(labels.values()).count(own) > 1 else own
+
+    def by_metric(self, name: str) -> dict[str, Any]:
+        """An entry of `inference` that is told per metric, for the metrics that have it."""
+        told = self.inference.get(name, {})
+        return {m: told[m] for m in self.metrics if told.get(m)}
 
     def axis(self, metric: str) -> str:
         """Axis label with unit."""
@@ -165,39 +217,34 @@ class Reading:
         return float(every.min() - pad), float(every.max() + pad)
 
     @cached_property
-    def contrasts(self) -> pd.DataFrame:
-        """All contrast rows, in the order of the result; `note` is "" where there is none."""
-        frame = {}
-        for column in CONTRAST_VARIABLES:
-            name = f"contrast_{column}"
-            frame[column] = self.result[name].values if name in self.result else np.nan
-        table = pd.DataFrame(frame, index=range(self.result.sizes.get("contrast", 0)))
-        table["note"] = ["" if n != n else str(n) for n in table["note"]]
-        return table
+    def contrasts(self) -> list[Row]:
+        """All contrast rows, in the order of the result."""
+        n = self.result.sizes.get("contrast", 0)
+        names = [c for c in (*CONTRAST_COLUMNS, "se", "dof", "bound", "note") if n]
+        found = {c: self.result.get(f"contrast_{c}") for c in names}
+        columns = {c: array.values.tolist() for c, array in found.items() if array is not None}
+        return [Row(**{c: values[i] for c, values in columns.items()}) for i in range(n)]
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """The pairs of networks that were contrasted."""
         told = [(str(a), str(b)) for a, b in self.attr("contrast", [])]
-        rows = zip(self.contrasts["network_a"], self.contrasts["network_b"], strict=True)
-        return list(dict.fromkeys([*told, *rows]))
+        return list(dict.fromkeys([*told, *(row.pair for row in self.contrasts)]))
 
     def rows(
         self,
         metric: str | None = None,
         pair: tuple[str, str] | None = None,
         pairing: str | None = None,
-    ) -> pd.DataFrame:
+    ) -> list[Row]:
         """Contrast rows of one metric, pair and pairing where given."""
-        table = self.contrasts
-        keep = np.ones(len(table), dtype=bool)
-        if metric is not None:
-            keep &= (table["metric"] == metric).to_numpy()
-        if pair is not None:
-            keep &= ((table["network_a"] == pair[0]) & (table["network_b"] == pair[1])).to_numpy()
-        if pairing is not None:
-            keep &= (table["pairing"] == pairing).to_numpy()
-        return table[keep]
+        return [
+            row
+            for row in self.contrasts
+            if metric in (None, row.metric)
+            and pair in (None, row.pair)
+            and pairing in (None, row.pairing)
+        ]
 
     @cached_property
     def pairing(self) -> str:
@@ -206,7 +253,7 @@ class Reading:
         The mean over layers where all contrasted networks have equally many layers; otherwise
         the mean would depend on which layers happen to be there, so relative depth.
         """
-        present = set(self.contrasts["pairing"])
+        present = {row.pairing for row in self.contrasts}
         equal = all(
             len(self.layers(m, a)[0]) == len(self.layers(m, b)[0])
             for m in self.metrics
@@ -222,9 +269,8 @@ class Reading:
         in relative depth of the longer.
         """
         rows = self.rows(metric, pair, "ordinal")
-        if len(rows):
-            pairs = zip(rows["layer_a"], rows["layer_b"], strict=True)
-            return [(str(a), str(b)) for a, b in dict.fromkeys(pairs)], True
+        if rows:
+            return list(dict.fromkeys((row.layer_a, row.layer_b) for row in rows)), True
         (names_a, depth_a), (names_b, depth_b) = (self.layers(metric, n) for n in pair)
         if not names_a or not names_b:
             return [], True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
-import pandas as pd
 
 from rsacompare.reporting.methods import sign_flip_floor
 from rsacompare.reporting.numbers import counted, interval, listing, number, p_value
-from rsacompare.reporting.reading import ALPHA, OVER, Reading
+from rsacompare.reporting.reading import ALPHA, OVER, Reading, Row
 
 
 def answer(reading: Reading) -> list[tuple[str, str]]:
@@ -20,17 +21,8 @@ def answer(reading: Reading) -> list[tuple[str, str]]:
     ]
 
 
-def outcome(row: pd.Series) -> str:
-    """One of the winning network's name, `equivalent`, `undecided`."""
-    if row["verdict"] == "a":
-        return str(row["network_a"])
-    if row["verdict"] == "b":
-        return str(row["network_b"])
-    return "equivalent" if row["verdict"] == "equivalent" else "undecided"
-
-
-def _won(reading: Reading, rows: pd.DataFrame) -> str:
-    if not len(rows):
+def _won(reading: Reading, rows: list[Row]) -> str:
+    if not rows:
         return (
             "Nothing was contrasted, so no network won or lost: this result holds the scores of "
             f"{listing(reading.networks)} only."
@@ -40,68 +32,67 @@ def _won(reading: Reading, rows: pd.DataFrame) -> str:
     return _many_pairs(reading, rows)
 
 
-def _one_pair(reading: Reading, rows: pd.DataFrame, pair: tuple[str, str]) -> str:
-    clauses, winners = [], {}
+def _one_pair(reading: Reading, rows: list[Row], pair: tuple[str, str]) -> str:
+    clauses: list[str] = []
+    winners: dict[str, set[str]] = {}
     for metric in reading.metrics:
-        own = rows[rows["metric"] == metric]
-        if len(own):
+        own = [row for row in rows if row.metric == metric]
+        if own:
             clauses.append(f"by {reading.label(metric)}, {_clause(own, pair, not clauses)}")
-            winners[metric] = {outcome(r) for _, r in own.iterrows()} & set(pair)
+            winners[metric] = {row.winner for row in own} & set(pair)
     over = OVER[reading.pairing]
     text = f"{over[0].upper()}{over[1:]}, {'; '.join(clauses)}."
     return text + _differ(reading, winners, pair)
 
 
-def _clause(rows: pd.DataFrame, pair: tuple[str, str], first: bool) -> str:
+def _clause(rows: list[Row], pair: tuple[str, str], first: bool) -> str:
     """What one metric says about one pair, in all its ROIs."""
-    outcomes = rows.apply(outcome, axis=1)
     total = len(rows)
-    parts = []
+    parts: list[str] = []
     for network, other in (pair, pair[::-1]):
-        own = rows[outcomes == network]
-        if not len(own):
+        own = [row for row in rows if row.winner == network]
+        if not own:
             continue
-        where = (
-            f"in {'the one ROI' if total == 1 else f'all {total} ROIs'}"
-            if len(own) == total
-            else f"in {len(own)} of {total} ROIs"
-        )
-        largest = own.loc[own["difference"].abs().idxmax()]
-        shown = (
-            f"{'' if len(own) == 1 else 'largest '}difference {_size(largest)} in {largest['roi']}"
-        )
-        names = "" if len(own) in (1, total) else f"{listing(own['roi'])}; "
-        than = f" to the brain than {other}" if first else ""
-        parts.append(f"{network} is closer{than} {where} ({names}{shown})")
-    same = rows[outcomes == "equivalent"]
-    if len(same):
+        where = _of(own, total, named=False)
+        largest = max(own, key=lambda row: abs(row.difference))
+        size = f"{'' if len(own) == 1 else 'largest '}difference {_size(largest)} in {largest.roi}"
+        names = "" if len(own) in (1, total) else f"{_rois(own)}; "
+        than = f" to the brain than {other}" if first and not parts else ""
+        parts.append(f"{network} is closer{than} in {where} ({names}{size})")
+    same = [row for row in rows if row.outcome == "equivalent"]
+    if same:
         parts.append(f"the two are equivalent in {_of(same, total)}")
-    open_ = rows[outcomes == "undecided"]
-    if len(open_):
-        parts.append(
-            f"undecided in {_of(open_, total)}"
-            if parts
-            else f"{pair[0]} against {pair[1]} is undecided in {_of(open_, total)}"
-        )
-        if len(open_) == total:
-            largest = open_.loc[open_["difference"].abs().fillna(-1).idxmax()]
-            if np.isfinite(largest["difference"]):
-                parts[-1] += f" (largest observed difference {_size(largest)} in {largest['roi']})"
+    open_ = [row for row in rows if row.outcome == "undecided"]
+    if open_:
+        subject = "" if parts else f"{pair[0]} against {pair[1]} is "
+        parts.append(f"{subject}undecided in {_of(open_, total)}")
+        known = [row for row in open_ if np.isfinite(row.difference)]
+        if len(open_) == total and known:
+            largest = max(known, key=lambda row: abs(row.difference))
+            parts[-1] += (
+                f" (largest observed difference {pair[0]} − {pair[1]}: "
+                f"{number(largest.difference, signed=True)} "
+                f"{interval(largest.ci_low, largest.ci_high)} in {largest.roi})"
+            )
     return ", ".join(parts)
 
 
-def _of(rows: pd.DataFrame, total: int) -> str:
+def _rois(rows: list[Row]) -> str:
+    return listing([row.roi for row in rows])
+
+
+def _of(rows: list[Row], total: int, named: bool = True) -> str:
     if len(rows) == total:
-        return "the one ROI" if total == 1 else f"all {total} ROIs"
-    return f"{len(rows)} of {total} ({listing(rows['roi'])})"
+        return f"the one ROI ({rows[0].roi})" if total == 1 else f"all {total} ROIs"
+    return f"{len(rows)} of {total}{f' ({_rois(rows)})' if named else ' ROIs'}"
 
 
-def _size(row: pd.Series) -> str:
+def _size(row: Row) -> str:
     """How large the difference is, whichever way it points, with its interval."""
-    low, high = row["ci_low"], row["ci_high"]
-    if row["difference"] < 0:
+    low, high = row.ci_low, row.ci_high
+    if row.difference < 0:
         low, high = -high, -low
-    return f"{number(abs(row['difference']))} {interval(low, high)}"
+    return f"{number(abs(row.difference))} {interval(low, high)}"
 
 
 def _differ(reading: Reading, winners: dict[str, set[str]], pair: tuple[str, str]) -> str:
@@ -126,42 +117,39 @@ def _differ(reading: Reading, winners: dict[str, set[str]], pair: tuple[str, str
     return f" So there is no single winner: {'; '.join(pieces)}."
 
 
-def _many_pairs(reading: Reading, rows: pd.DataFrame) -> str:
-    outcomes = rows.apply(outcome, axis=1)
-    metrics = rows["metric"].nunique()
-    parts = []
+def _many_pairs(reading: Reading, rows: list[Row]) -> str:
+    found = Counter(row.outcome for row in rows)
+    decided = [row for row in rows if row.winner]
+    metrics = len({row.metric for row in rows})
+    parts: list[tuple[int, str]] = []
     for network in reading.networks:
-        part = (rows["network_a"] == network) | (rows["network_b"] == network)
-        if not part.any():
-            continue
-        won = int((outcomes[part] == network).sum())
-        lost = int((~outcomes[part].isin([network, "equivalent", "undecided"])).sum())
-        parts.append((won - lost, network, f"{network} is closer in {won} and farther in {lost} "
-                      f"of its {int(part.sum())}"))  # fmt: skip
-    parts.sort(key=lambda p: -p[0])
-    same, open_ = int((outcomes == "equivalent").sum()), int((outcomes == "undecided").sum())
+        own = [row for row in rows if network in row.pair]
+        won = sum(row.winner == network for row in own)
+        lost = sum(row.winner not in ("", network) for row in own)
+        if own:
+            text = f"{network} is closer in {won} and farther in {lost} of its {len(own)}"
+            parts.append((lost - won, text))
+    over = OVER[reading.pairing]
+    by = "by ROI" if metrics == 1 else f"by ROI and {metrics} metrics"
     text = (
-        f"{OVER[reading.pairing].capitalize()}, of {counted(len(rows), 'comparison')} "
-        f"({counted(len(reading.pairs), 'pair')} of networks by ROI"
-        f"{'' if metrics == 1 else f' and {metrics} metrics'}) "
-        f"{_are(len(rows) - same - open_, 'decided')}, {same} equivalent and {open_} undecided: "
-        f"{'; '.join(p[2] for p in parts)}."
+        f"{over[0].upper()}{over[1:]}, of {counted(len(rows), 'comparison')} "
+        f"({counted(len(reading.pairs), 'pair')} of networks {by}) "
+        f"{_are(len(decided), 'decided')}, {found['equivalent']} equivalent and "
+        f"{found['undecided']} undecided: "
+        f"{'; '.join(text for _, text in sorted(parts, key=lambda part: part[0]))}."
     )
-    decided = rows[~outcomes.isin(["equivalent", "undecided"])]
-    if len(decided):
-        size = decided["difference"].abs()
-        top = decided.loc[size.idxmax()]
+    if decided:
+        top = max(decided, key=lambda row: abs(row.difference))
+        loser = next(n for n in top.pair if n != top.winner)
         text += (
-            f" The largest decided difference is {_size(top)}, of {outcome(top)} over "
-            f"{top['network_b'] if top['verdict'] == 'a' else top['network_a']} in {top['roi']} by "
-            f"{reading.label(top['metric'])}."
+            f" The largest decided difference is {_size(top)}, of {top.winner} over {loser} in "
+            f"{top.roi} by {reading.label(top.metric)}."
         )
     torn = [
-        f"{a} against {b}"
-        for a, b in reading.pairs
-        if len({o for o, x, y in zip(outcomes, rows["network_a"], rows["network_b"], strict=True)
-                if (x, y) == (a, b)} & {a, b}) > 1
-    ]  # fmt: skip
+        f"{pair[0]} against {pair[1]}"
+        for pair in reading.pairs
+        if len({row.winner for row in decided if row.pair == pair}) > 1
+    ]
     if torn:
         text += f" No single winner, because metrics or ROIs differ: {listing(torn, 8)}."
     return text
@@ -171,33 +159,29 @@ def _are(n: int, word: str) -> str:
     return f"{n} {'is' if n == 1 else 'are'} {word}"
 
 
-def _sure(reading: Reading, rows: pd.DataFrame) -> str:
-    percent = f"{reading.confidence * 100:g} %"
+def _sure(reading: Reading, rows: list[Row]) -> str:
     pieces = []
-    if len(rows):
-        outcomes = rows.apply(outcome, axis=1)
-        decided = rows[~outcomes.isin(["equivalent", "undecided"])]
-        family = rows.groupby(["metric"], sort=False).size()
-        size = f"{family.iloc[0]}" if family.nunique() == 1 else listing(family.tolist())
-        each = "each metric's " if rows["metric"].nunique() > 1 else "the "
-        holm = f"Holm's correction over {each}{size} {'row' if size == '1' else 'rows'}"
-        if len(decided):
-            worst = float(decided["p_fwer"].max())
+    if rows:
+        decided = [row for row in rows if row.winner]
+        family = Counter(row.metric for row in rows)
+        sizes = sorted(set(family.values()))
+        size = listing(sizes) if len(sizes) < 3 else f"{sizes[0]} to {sizes[-1]}"
+        each = "each metric's " if len(family) > 1 else "the "
+        holm = f"Holm's correction over {each}{size} {'row' if sizes == [1] else 'rows'}"
+        known = [row.p_fwer for row in (decided or rows) if np.isfinite(row.p_fwer)]
+        if decided:
             pieces.append(
                 f"a winner is named only where p < {ALPHA:g} after {holm} (largest corrected p "
-                f"among the {len(decided)} named: {p_value(worst)})"
+                f"among the {len(decided)} named: {p_value(max(known, default=np.nan))})"
             )
         else:
-            best = float(rows["p_fwer"].min()) if rows["p_fwer"].notna().any() else np.nan
+            least = f" (smallest corrected p: {p_value(min(known))})" if known else ""
+            pieces.append(f"no difference reached p < {ALPHA:g} after {holm}{least}")
+        same = [row.p_equivalence for row in rows if row.outcome == "equivalent"]
+        if same:
             pieces.append(
-                f"no difference reached p < {ALPHA:g} after {holm}"
-                + (f" (smallest corrected p: {p_value(best)})" if np.isfinite(best) else "")
-            )
-        same = rows[outcomes == "equivalent"]
-        if len(same):
-            pieces.append(
-                f"equivalence was tested (largest p {p_value(float(same['p_equivalence'].max()))}) "
-                f"against ±{_bound(reading)} of the lower noise ceiling"
+                f"equivalence was tested (largest p {p_value(max(same))}) against "
+                f"±{_bound(reading)} of the lower noise ceiling"
             )
     cells = []
     for metric in reading.metrics:
@@ -210,9 +194,11 @@ def _sure(reading: Reading, rows: pd.DataFrame) -> str:
             f"scores beyond chance (family-wise p < {ALPHA:g}) in layer × ROI cells: "
             f"{listing(cells)}"
         )
-    dof = [v for own in reading.inference.get("dof", {}).values() for v in own.values()]
-    least = f" from t with {_span(dof)} degrees of freedom" if dof else ""
-    pieces.append(f"intervals are {percent}{least}, conditional on the fitted models")
+    dof = [v for own in reading.by_metric("dof").values() for v in own.values()]
+    t = f" from t with {_span(dof)} degrees of freedom" if dof else ""
+    pieces.append(
+        f"intervals are {reading.confidence * 100:g} %{t}, conditional on the fitted models"
+    )
     text = "; ".join(pieces)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -226,27 +212,29 @@ def _bound(reading: Reading) -> str:
     return f"{float(reading.inference.get('equivalence_bound', 0.1)):g}"
 
 
-def _limits(reading: Reading, rows: pd.DataFrame) -> str:
+def _limits(reading: Reading, rows: list[Row]) -> str:
     pieces = []
-    if len(rows):
-        open_ = int((rows.apply(outcome, axis=1) == "undecided").sum())
+    if rows:
+        open_ = sum(row.outcome == "undecided" for row in rows)
         if open_:
             pieces.append(
                 f"{open_} of {counted(len(rows), 'comparison')} "
                 f"{'is' if open_ == 1 else 'are'} undecided, which does not show that the networks "
                 "are equally close there"
             )
-    left_out = {m: tuple(v) for m, v in reading.inference.get("left_out", {}).items() if v}
+    left_out = reading.by_metric("left_out")
     if left_out:
         sources = list(dict.fromkeys(s for v in left_out.values() for s in v))
         pieces.append(f"nothing here covers chance from {listing(sources)}")
     counts = [reading.n_subjects(m, r) for m in reading.metrics for r in reading.rois(m)]
     if counts and sign_flip_floor(min(counts)) > ALPHA:
         pieces.append(
-            f"with {counted(min(counts), 'subject')} per ROI a claim about people in general is weak"
-            if min(counts) == max(counts)
-            else f"where an ROI has only {counted(min(counts), 'subject')} a claim about people in "
-            "general is weak"
+            (
+                f"with {counted(min(counts), 'subject')} per ROI"
+                if min(counts) == max(counts)
+                else f"where an ROI has only {counted(min(counts), 'subject')},"
+            )
+            + " a claim about people in general is weak"
         )
     if reading.simulated:
         pieces.append("data are simulated, so nothing follows about real brains or real networks")

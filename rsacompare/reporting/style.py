@@ -34,7 +34,7 @@ MARKERS = "osD^vPXp"
 INK, GREY, CEILING = "#222222", "#777777", "#D9D9D9"
 WIDTH = 7.2  # inches: two columns of a journal, so that 7 pt stay 7 pt in print
 DPI = 220
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same glyphs on every machine
     "font.size": 7.5,
     "axes.titlesize": 8,

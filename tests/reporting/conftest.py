@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from rsacompare.reporting.pages import report
 from rsacompare.schema.results import CONTRAST_COLUMNS, add_extra, layer_coords
 
 
@@ -285,7 +286,7 @@ def _phantom():
     )
 
 
-def _real():
+def _real(all_pairs=True):
     rng = np.random.default_rng(2)
     networks = {
         "alexnet_w1a2": [f"conv{i}" for i in range(1, 7)],
@@ -299,7 +300,7 @@ def _real():
         ["rsa"],
         networks,
         {"EVC": fifteen, "IT": fifteen, "hIT": [f"kriegeskorte92.s{i}" for i in range(1, 5)]},
-        [[a, b] for i, a in enumerate(names) for b in names[i + 1 :]],
+        [[a, b] for i, a in enumerate(names) for b in names[i + 1 :]][: None if all_pairs else 1],
         rng,
     )
     category = np.repeat(
@@ -381,3 +382,40 @@ def real_result():
 def make_result():
     """The maker of fake results, and the meanings it knows."""
     return SimpleNamespace(result=fake_result, meanings=MEANINGS)
+
+
+@pytest.fixture(scope="session")
+def small_result():
+    """2 metrics, 2 networks x 3 layers, 3 ROIs, 5 subjects, simulated."""
+    return fake_result(
+        ["decoding", "rsa"],
+        {"sim-a": ["l1", "l2", "l3"], "sim-b": ["m1", "m2", "m3"]},
+        {roi: [f"sub-0{i}" for i in range(1, 6)] for roi in ["V1", "LOC", "FFA"]},
+        [["sim-a", "sim-b"]],
+        np.random.default_rng(3),
+        simulated=1,
+    )
+
+
+@pytest.fixture
+def tiny_result():
+    """1 metric, 2 networks x 1 layer, 1 ROI, 3 subjects; made anew for each test."""
+    return fake_result(
+        ["rsa"],
+        {"a": ["l1"], "b": ["l1"]},
+        {"all": ["s1", "s2", "s3"]},
+        [["a", "b"]],
+        np.random.default_rng(0),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_pages(small_result, tmp_path_factory):
+    """Folder with the report of the small result."""
+    return report(small_result, tmp_path_factory.mktemp("small")).parent
+
+
+@pytest.fixture(scope="session")
+def real_pages(tmp_path_factory):
+    """Folder with the report of the result with extras, one contrast only."""
+    return report(_real(all_pairs=False), tmp_path_factory.mktemp("real")).parent
