@@ -121,8 +121,7 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     subjects = by_value({r: reading.n_subjects(metric, r) for r in rois})
     percent = f"{reading.confidence * 100:g} %"
     text = [
-        f"{'Simulated networks' if reading.simulated else 'Networks'} "
-        f"({'; '.join(layers)}) were compared "
+        f"Networks ({'; '.join(layers)}) were compared "
         f"with {'simulated ' if reading.simulated else ''}brain responses in "
         f"{counted(len(rois), 'region')} of interest ({listing(rois)}; n = {subjects}) by "
         f"{reading.label(metric)}{_data(reading)}."
