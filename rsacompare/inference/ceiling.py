@@ -21,18 +21,37 @@ def observed(family: Family) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def lower_draws(family: Family, draws: Draws, roi: str, sources: Sources) -> np.ndarray:
-    """Subject mean of the lower ceiling when `sources` are resampled: (draw, layer)."""
-    out = np.full((draws.size, len(family.layers)), np.nan)
-    subjects = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
-    for group in family.ceiling_groups[roi]:
-        # units are drawn per layer: layers of one ceiling still differ in their draws
-        for same in [[i] for i in group] if "units" in sources else [group]:
-            low, _ = _ceilings(family, roi, same[0], draws, sources)
-            out[:, same] = group_mean(np.broadcast_to(low, (draws.size, low.shape[-1])), subjects)[
-                :, None
-            ]
-    return out
+class LowerCeiling:
+    """Subject means of the lower ceilings of one block of draws."""
+
+    def __init__(self, family: Family, draws: Draws):
+        self.family = family
+        self.draws = draws
+        self._own: dict[tuple[str, int, Sources], np.ndarray] = {}
+
+    def mean(self, roi: str, sources: Sources) -> np.ndarray:
+        """When `sources` are resampled: (draw, layer)."""
+        family, draws = self.family, self.draws
+        out = np.full((draws.size, len(family.layers)), np.nan)
+        subjects = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
+        for group in family.ceiling_groups[roi]:
+            # units are drawn per layer: layers of one ceiling still differ in their draws
+            for same in [[i] for i in group] if "units" in sources else [group]:
+                low = self._per_subject(roi, same[0], sources)
+                every = np.broadcast_to(low, (draws.size, low.shape[-1]))
+                out[:, same] = group_mean(every, subjects)[:, None]
+        return out
+
+    def _per_subject(self, roi: str, layer: int, sources: Sources) -> np.ndarray:
+        """Lower ceilings (1 or draw, subject); each computed once where subjects do not pool."""
+        first = self.family.evidence[self.family.place[roi][layer, 0]]
+        if first.ceiling_pools_subjects:
+            return _ceilings(self.family, roi, layer, self.draws, sources)[0]
+        inner = sources - {"subjects"}
+        key = (roi, layer, inner)
+        if key not in self._own:
+            self._own[key] = _ceilings(self.family, roi, layer, self.draws, inner)[0]
+        return self._own[key]
 
 
 def _ceilings(

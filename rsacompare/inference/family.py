@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rsacompare.kernels import resample
-from rsacompare.metrics.evidence import Evidence, score_draws
+from rsacompare.metrics.evidence import Evidence
+from rsacompare.metrics.many import score_draws, score_draws_of_units
 from rsacompare.schema.results import Cell, Comparison
 
 Sources = frozenset[str]
@@ -187,27 +188,21 @@ def cell_scores(
     for rows in family.place.values():
         for layer, row in zip(family.layers, rows, strict=True):
             layer_of[row] = layer
-    both, fixed_units = frozenset({"stimuli", "units"}), frozenset({"stimuli"})
+    nothing: Sources = frozenset()
+    stimuli, units = frozenset({"stimuli"}), frozenset({"units"})
+    both = stimuli | units
     for key in family.ids:
         places = [i for i, k in enumerate(family.stimuli) if k == key]
         cells = [family.evidence[i] for i in places]
         mask = np.ones(len(family.ids[key])) if part is None else part[key].astype(float)
-        if frozenset() in out:
-            out[frozenset()][:, places] = score_draws(cells, mask[None])
-        weights = draws.stimuli[key] * mask if key in draws.stimuli else None
-        if fixed_units in out and both not in out and weights is not None:
-            out[fixed_units][:, places] = score_draws(cells, weights)
-        if not any("units" in s for s in wanted):
-            continue
-        for place, cell in zip(places, cells, strict=True):
-            drawn = draws.units[layer_of[place]]
-            if frozenset({"units"}) in out:
-                out[frozenset({"units"})][:, place] = cell.score(mask, drawn)
-            if both in out:
-                # one pass over the stimuli serves the drawn units and all units alike
-                stacked = np.stack([np.ones_like(drawn), drawn])
-                fixed, joint = cell.score(weights, stacked)
-                out[both][:, place] = joint
-                if fixed_units in out:
-                    out[fixed_units][:, place] = fixed
+        weights = draws.stimuli[key] * mask if key in draws.stimuli else mask[None]
+        # one pass over the stimuli serves the drawn units and all units alike
+        for fixed, joint, w in ((nothing, units, mask[None]), (stimuli, both, weights)):
+            if joint in out:
+                drawn = [draws.units[layer_of[place]] for place in places]
+                held, out[joint][:, places] = score_draws_of_units(cells, w, drawn)
+            elif fixed in out:
+                held = score_draws(cells, w)
+            if fixed in out:
+                out[fixed][:, places] = held
     return out

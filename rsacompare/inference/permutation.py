@@ -7,7 +7,7 @@ import numpy as np
 from rsacompare.inference.bootstrap import group_mean
 from rsacompare.inference.family import Family
 from rsacompare.kernels import resample
-from rsacompare.metrics.evidence import score_permuted
+from rsacompare.metrics.many import score_permuted
 
 BLOCK = 500  # a constant, as for the bootstrap
 

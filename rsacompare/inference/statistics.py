@@ -117,6 +117,7 @@ def _one_block(
     """Group means, lower ceilings and nested best scores of one block of draws."""
     inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
     cells = cell_scores(family, draws, inner)
+    roof = ceiling.LowerCeiling(family, draws)
     means, roofs = {}, {}
     for sources in wanted:
         held = cells[sources - {"subjects"}]
@@ -126,9 +127,7 @@ def _one_block(
             weights = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
             per_roi.append(group_mean(scores, weights))
             per_roof.append(
-                ceiling.lower_draws(family, draws, roi, sources)
-                if need_ceiling
-                else np.full(per_roi[-1].shape, np.nan)
+                roof.mean(roi, sources) if need_ceiling else np.full(per_roi[-1].shape, np.nan)
             )
         means[sources] = np.stack(per_roi, axis=1)
         roofs[sources] = np.stack(per_roof, axis=1)

@@ -114,6 +114,37 @@ def null_mean_correlation(
     return cross[np.arange(len(x)), permutations].sum(axis=1)
 
 
+def segment_means(
+    r: np.ndarray, starts: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean of what is not NaN in each run of columns.
+
+    Parameters
+    ----------
+    r : (1 or draw, target)
+    starts : (run,) int
+        First column of each run.
+    weights : (draw, target), optional
+        Multiplicities of the targets.
+
+    Returns
+    -------
+    (draw, run)
+        NaN where a run has nothing left.
+
+    Examples
+    --------
+    >>> segment_means(np.array([[1.0, 3.0, np.nan, 5.0]]), np.array([0, 2])).tolist()
+    [[2.0, 5.0]]
+    """
+    given = weights is not None
+    w = np.ascontiguousarray(weights, dtype=np.float64) if given else np.ones((1, 1))
+    out = np.empty((max(len(r), len(w)), len(starts)))
+    ends = np.append(starts[1:], r.shape[1])
+    _segment_means(np.ascontiguousarray(r), w, given, np.asarray(starts), ends, out)
+    return out
+
+
 def _checked_columns(
     x: np.ndarray, y: np.ndarray, fold: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, list]:
@@ -165,3 +196,26 @@ def _finish(
                 out[d, t] = min(1.0, max(-1.0, xy / np.sqrt(xx * yy)))
             else:
                 out[d, t] = np.nan
+
+
+@njit(nogil=True, cache=True)
+def _segment_means(
+    r: np.ndarray,
+    weights: np.ndarray,
+    given: bool,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    one = len(r) == 1
+    for d in range(len(out)):
+        row = 0 if one else d
+        for s in range(len(starts)):
+            total, count = 0.0, 0.0
+            for t in range(starts[s], ends[s]):
+                value = r[row, t]
+                if np.isfinite(value):
+                    w = weights[d, t] if given else 1.0
+                    total += w * value
+                    count += w
+            out[d, s] = total / count if count > 0 else np.nan

@@ -119,6 +119,7 @@ class Evidence(ABC):
     stimulus_id: np.ndarray
     sources: tuple[str, ...]
     fold: np.ndarray | None
+    ceiling_pools_subjects: ClassVar[bool] = True  # False: a subject's ceiling is its own affair
 
     @property
     @abstractmethod
@@ -221,6 +222,7 @@ class TargetEvidence(Evidence):
     n_repetitions: np.ndarray | None = None
     noisy: str = "observed"
     kind: ClassVar[str] = "target"
+    ceiling_pools_subjects: ClassVar[bool] = False
     _profile: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -456,62 +458,6 @@ class PairEvidence(Evidence):
 
 
 KINDS: dict[str, type[Evidence]] = {"target": TargetEvidence, "pair": PairEvidence}
-
-
-def score_draws(cells: Sequence[Evidence], weights: np.ndarray) -> np.ndarray:
-    """Scores of many cells under the same draws: (draw, cell).
-
-    Cells that hold the same dissimilarity vectors share the work on them: RSA over all layers,
-    subjects and draws is then a few matrix products.
-    """
-    return _many(cells, len(weights), correlate.compare_rdms, weights, "score")
-
-
-def score_permuted(cells: Sequence[Evidence], permutations: np.ndarray) -> np.ndarray:
-    """Null scores of many cells under the same permutations: (perm, cell)."""
-    return _many(cells, len(permutations), correlate.compare_rdms_permuted, permutations, "null")
-
-
-def _many(
-    cells: Sequence[Evidence], n: int, kernel: Any, argument: np.ndarray, method: str
-) -> np.ndarray:
-    out = np.full((n, len(cells)), np.nan)
-    pairs: dict[str, list[int]] = {}
-    for place, cell in enumerate(cells):
-        if isinstance(cell, PairEvidence):
-            pairs.setdefault(cell.comparator, []).append(place)
-        else:
-            out[:, place] = getattr(cell, method)(argument)
-    for comparator, places in pairs.items():
-        own: list[Any] = [cells[p] for p in places]
-        x, row = _distinct([c.network for c in own], [c.keys[0] for c in own])
-        y, column = _distinct([c.brain for c in own], [c.keys[1] for c in own])
-        if comparator_is_cheap_on_grid(len(x), len(y), len(places)):
-            step = max(1, _BLOCK // max(1, len(x) * len(y)))
-            for start in range(0, n, step):
-                block = slice(start, start + step)
-                grid = kernel(x, y, comparator, argument[block])
-                out[block, places] = grid[:, row, column]
-        else:
-            for p, i, j in zip(places, row, column, strict=True):
-                out[:, p] = kernel(x[i : i + 1], y[j : j + 1], comparator, argument)[:, 0, 0]
-    return out
-
-
-_BLOCK = 4_000_000  # scores held at a time; a constant, so that results never depend on memory
-
-
-def comparator_is_cheap_on_grid(n_x: int, n_y: int, n_cells: int) -> bool:
-    """Whether to score all x against all y: yes when most of that grid is wanted."""
-    return n_cells * 2 >= n_x * n_y
-
-
-def _distinct(vectors: list[np.ndarray], keys: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack of the distinct vectors and the index of each given one."""
-    first = {key: i for i, key in reversed(list(enumerate(keys)))}
-    index = {key: row for row, key in enumerate(first)}
-    places = np.array([index[key] for key in keys], dtype=np.intp)
-    return np.stack([vectors[i] for i in first.values()]), places
 
 
 def _mean_targets(r: np.ndarray, target_weights: np.ndarray | None) -> np.ndarray:

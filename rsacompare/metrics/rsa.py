@@ -230,9 +230,10 @@ class RSA(Metric):
             flat = ids[dissimilarity.constant_patterns(patterns)]
             if len(flat):
                 raise DataError(
-                    f"{where}: the pattern of stimulus {labels.listed(list(flat))} is constant over "
-                    f"all {patterns.shape[1]} units or voxels, so that its correlation distance is "
-                    "undefined; leave the stimulus or the layer out, or use distance='euclidean'"
+                    f"{where}: the pattern of stimulus {labels.listed(list(flat))} is constant "
+                    f"over all {patterns.shape[1]} units or voxels, so its correlation distance "
+                    "is undefined; leave the stimulus or the layer out, or use "
+                    "distance='euclidean'"
                 )
         return dissimilarity.DISTANCES[self.distance](patterns)
 

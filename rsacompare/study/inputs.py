@@ -136,8 +136,8 @@ def scored_stimuli(data: xr.Dataset) -> Any:
     """The stimuli of a network's layer, or those of a brain that will be scored."""
     if "rdm" in data:
         pairs = data["rdm"]
-        ids = [*pairs["stimulus_a"].values.tolist(), *pairs["stimulus_b"].values.tolist()]
-        return labels.as_stimulus_ids(list(dict.fromkeys(ids)), "rdm")
+        both = [*pairs["stimulus_a"].values.tolist(), *pairs["stimulus_b"].values.tolist()]
+        return labels.as_stimulus_ids(list(dict.fromkeys(both)), "rdm")
     ids = data["stimulus_id"].values
     if "split" in data.coords and (data["split"].values == "test").any():
         ids = ids[data["split"].values == "test"]

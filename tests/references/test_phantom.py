@@ -13,8 +13,8 @@ from rsacompare.datasets import phantom_truth as population
 from rsacompare.datasets.load import load_dataset
 from rsacompare.errors import ProtocolError
 from rsacompare.schema.arrays import load_activations, read_tree
-from rsacompare.schema.trees import iter_layers
 from rsacompare.schema.store import write_netcdf
+from rsacompare.schema.trees import iter_layers
 
 A, B = population.NETWORKS
 PRESETS = list(population.PRESETS)
