@@ -107,7 +107,7 @@ def test_without_a_split_every_outer_fold_is_a_himalaya_fit_on_the_others():
         train = y[~held]
         fitted, _, _ = himalaya(layer, ids[~held], train, ids[~held], ALPHAS, "r2", seed=7)
         shrinkage = fitted.std(axis=0) / train.std(axis=0)
-        assert 0.01 < shrinkage.min() < shrinkage.max() < 0.99
+        assert np.ptp(shrinkage) > 0.1
         expected = train.mean(axis=0) + (expected - train.mean(axis=0)) / shrinkage
         np.testing.assert_allclose(evidence.predicted[held], expected, rtol=1e-6)
 
