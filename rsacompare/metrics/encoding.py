@@ -11,7 +11,7 @@ import xarray as xr
 
 from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.kernels import resample, ridge
+from rsacompare.kernels import resample, ridge, ridge_cv
 from rsacompare.metrics.evidence import Meaning, Metric, TargetEvidence
 from rsacompare.schema import labels
 
@@ -157,8 +157,8 @@ class Encoding(Metric):
     ):
         if select not in SELECT:
             raise ProtocolError(plugins.unknown("way to select alpha", select, SELECT))
-        if criterion not in ridge.CRITERIA:
-            raise ProtocolError(plugins.unknown("criterion", criterion, ridge.CRITERIA))
+        if criterion not in ridge_cv.CRITERIA:
+            raise ProtocolError(plugins.unknown("criterion", criterion, ridge_cv.CRITERIA))
         for option, value in (("n_folds", n_folds), ("n_inner_folds", n_inner_folds)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 2:
                 raise ProtocolError(
@@ -265,10 +265,11 @@ class Encoding(Metric):
         """Predictions for the `wanted` stimuli; `unshrunk`: divided by the voxel's shrinkage."""
         hats = self._hats(layer, train.stimulus_id, wanted, where)
         if self.select == "gcv":
-            scores = ridge.gcv_scores(hats, train.mean)
+            chosen = ridge_cv.choose(ridge_cv.gcv_scores(hats, train.mean))
+        elif self.criterion == "r2":
+            chosen = ridge_cv.choose_r2(hats, train.mean)
         else:
-            scores = ridge.kfold_scores(hats, train.mean, self.criterion)
-        chosen = ridge.choose(scores)
+            chosen = ridge_cv.choose(ridge_cv.kfold_scores(hats, train.mean, self.criterion))
         predicted = ridge.predict(hats, train.mean, chosen)
         if unshrunk:
             fitted = ridge.fitted_sd(hats, train.mean, chosen)
@@ -309,7 +310,7 @@ class Encoding(Metric):
             fold = resample.folds(
                 train, min(self.n_inner_folds, n // smallest), self.random_state or 0
             )
-        hats = ridge.build_hats(x, evaluate, alphas, fold)
+        hats = ridge.build_hats(x, evaluate, alphas, fold, single=self.criterion == "r2")
         for oldest in list(layer.hats)[: -max(_KEPT, 2 * self.n_folds)]:
             layer.hats.pop(oldest, None)
         return layer.hats.setdefault(key, hats)

@@ -274,7 +274,9 @@ class TargetEvidence(Evidence):
 
     def ceiling_key(self) -> str:
         side = self.observed if self.noisy == "observed" else self.predicted
-        return digest(side, self.noise_variance, self.n_repetitions, self.fold)
+        # the ceiling is a mean over the targets that are scored, so these belong to the key
+        scored = np.isfinite(self.profile)
+        return digest(side, self.noise_variance, self.n_repetitions, self.fold, scored)
 
     @classmethod
     def group_ceiling(
@@ -295,7 +297,9 @@ class TargetEvidence(Evidence):
         """Mean over targets of sqrt(s2 / (s2 + sigma2 / n)): the reliability of the noisy side.
 
         s2 is the variance over stimuli of the mean over repetitions less its noise share
-        sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019). NaN with a single repetition.
+        sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019), both under the weights: a stimulus of
+        weight k is k rows, degrees of freedom included. NaN when any stimulus has a single
+        repetition, and where a draw leaves nothing that varies.
         """
         lead = () if weights is None else weights.shape[:-1]
         if (
@@ -312,21 +316,25 @@ class TargetEvidence(Evidence):
         labels = np.unique(groups)
         total = w.sum(axis=-1)[..., None]
         square = np.zeros((*lead, values.shape[1]))
-        dof = total - len(labels)
+        used = np.zeros((*lead, 1))  # folds with weight: an empty one costs no degree of freedom
         for label in labels:
             part = groups == label
             centred = values[part] - values[part].mean(axis=0)
             n = w[..., part].sum(axis=-1)[..., None]
+            used += n > 0
             with np.errstate(invalid="ignore", divide="ignore"):
                 mean = (w[..., part] @ centred) / n
             square += w[..., part] @ centred**2 - n * np.where(n > 0, mean, 0.0) ** 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            variance = square / dof
+            variance = square / (total - used)
             sigma2 = (w @ noise) / total
             signal = np.maximum(variance - sigma2, 0.0)
             per_target = np.sqrt(signal / (signal + sigma2))
         # a target that never varies, signal or noise, has no reliability
         per_target = np.where(np.isfinite(self.profile), per_target, np.nan)
+        # nor has a draw that leaves one distinct stimulus per fold: nothing can vary
+        distinct = np.count_nonzero(w, axis=-1)[..., None]
+        per_target = np.where(distinct > used, per_target, np.nan)
         return _mean_targets(per_target, target_weights)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -116,16 +116,16 @@ def _compute(
     if not missing:
         return
     label = missing[0].metric
-    # what belongs to one array is prepared once: a brain part serves all layers
-    parts: dict[tuple[str, str], list[Cell]] = {}
-    for cell in missing:
-        parts.setdefault(_part(metric, cell), []).append(cell)
-    unions = {
-        part: _union(metric, [regions[c.roi, c.subject] for c in cs]) for part, cs in parts.items()
-    }
+    # what belongs to one array is prepared once: a brain part serves all layers; what it holds
+    # does not depend on which cells are missing, so that a resumed run gives the same bits
+    parts: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+    for cell in todo:
+        parts.setdefault(_part(metric, cell), {})[cell.roi, cell.subject] = None
+    parts = {part: parts[part] for part in dict.fromkeys(_part(metric, c) for c in missing)}
+    unions = {part: _union(metric, [regions[k] for k in own]) for part, own in parts.items()}
 
     def prepare(part: tuple[str, str]) -> Any:
-        first = regions[parts[part][0].roi, part[1]]
+        first = regions[next(iter(parts[part]))]
         with _named(label, first.subject, f"ROI {part[0]}" if part[0] else ""):
             return metric.prepare_response(first.array(unions[part]))
 

@@ -131,7 +131,9 @@ def test_shared_work_gives_the_same_bits_and_is_done_once(split, monkeypatch):
     alone = [run(metric, layer_of(units, ids), b).predicted for b in brains]
     calls = []
     built = ridge.build_hats
-    monkeypatch.setattr(module.ridge, "build_hats", lambda *a: calls.append(1) or built(*a))
+    monkeypatch.setattr(
+        module.ridge, "build_hats", lambda *a, **k: calls.append(1) or built(*a, **k)
+    )
     layer = metric.prepare_activation(layer_of(units, ids))
     shared = [metric.compare(layer, metric.prepare_response(b)).predicted for b in brains]
     assert len(calls) == (1 if split else 5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, RidgeCV
 
-from rsacompare.kernels import ridge
+from rsacompare.kernels import ridge, ridge_cv
 
 REGIMES = {  # stimuli, units, targets
     "n>>p": (90, 7, 20),
@@ -34,7 +34,7 @@ def problem(request):
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_prediction_is_that_of_scikit_learn(problem, alpha):
     x, e, y, fold = problem
-    predicted, chosen, _ = ridge.ridge_cv(x, y, e, [alpha], fold)
+    predicted, chosen, _ = ridge_cv.ridge_cv(x, y, e, [alpha], fold)
     np.testing.assert_allclose(predicted, Ridge(alpha).fit(x, y).predict(e).reshape(11, -1), 1e-9)
     assert (chosen == alpha).all()
 
@@ -44,11 +44,11 @@ def test_prediction_solves_the_penalised_normal_equations(problem):
     centre = x.mean(axis=0)
     a, b = x - centre, y - y.mean(axis=0)
     weights = np.linalg.solve(a.T @ a + 7.0 * np.eye(x.shape[1]), a.T @ b)
-    predicted, _, _ = ridge.ridge_cv(x, y, e, [7.0], fold)
+    predicted, _, _ = ridge_cv.ridge_cv(x, y, e, [7.0], fold)
     np.testing.assert_allclose(predicted, y.mean(axis=0) + (e - centre) @ weights, 1e-9)
 
 
-@pytest.mark.parametrize("criterion", ridge.CRITERIA)
+@pytest.mark.parametrize("criterion", ridge_cv.CRITERIA)
 def test_kfold_scores_are_those_of_refitting_in_every_fold(problem, criterion):
     x, e, y, fold = problem
     expected = np.zeros((len(ALPHAS), y.shape[1]))
@@ -63,7 +63,7 @@ def test_kfold_scores_are_those_of_refitting_in_every_fold(problem, criterion):
                     expected[i, t] += np.corrcoef(y[held, t], p[:, t])[0, 1] / 4
     if criterion == "r2":
         expected = 1 - expected / y.var(axis=0)
-    predicted, alpha, scores = ridge.ridge_cv(x, y, e, ALPHAS, fold, criterion)
+    predicted, alpha, scores = ridge_cv.ridge_cv(x, y, e, ALPHAS, fold, criterion)
     np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-9)
     best = np.array(ALPHAS)[expected.argmax(axis=0)]
     if x.shape[1] > 1 or criterion == "r2":  # with one unit all alphas correlate alike
@@ -74,7 +74,7 @@ def test_kfold_scores_are_those_of_refitting_in_every_fold(problem, criterion):
 
 def test_regimes_take_both_forms_of_the_fold_product():
     forms = {
-        name: [f.right is None for f in ridge.build_hats(x, e, ALPHAS, fold).folds]
+        name: [f.merged is not None for f in ridge.build_hats(x, e, ALPHAS, fold).folds]
         for name, (x, e, _, fold) in ((k, data(*v)) for k, v in REGIMES.items())
     }
     assert not any(forms["n>>p"])
@@ -83,10 +83,10 @@ def test_regimes_take_both_forms_of_the_fold_product():
 
 def test_many_targets_give_what_each_gives_alone():
     # more targets than one block holds
-    x, e, y, fold = data(40, 30, ridge._BLOCK + 40)
-    together, alpha, _ = ridge.ridge_cv(x, y, e, ALPHAS, fold)
-    for t in (0, ridge._BLOCK - 1, ridge._BLOCK, y.shape[1] - 1):
-        alone, alpha_alone, _ = ridge.ridge_cv(x, y[:, [t]], e, ALPHAS, fold)
+    x, e, y, fold = data(40, 30, ridge_cv._BLOCK + 40)
+    together, alpha, _ = ridge_cv.ridge_cv(x, y, e, ALPHAS, fold)
+    for t in (0, ridge_cv._BLOCK - 1, ridge_cv._BLOCK, y.shape[1] - 1):
+        alone, alpha_alone, _ = ridge_cv.ridge_cv(x, y[:, [t]], e, ALPHAS, fold)
         np.testing.assert_allclose(together[:, t], alone[:, 0], 1e-11)
         assert alpha[t] == alpha_alone[0]
 
@@ -95,7 +95,7 @@ def test_gcv_is_its_definition_with_the_explicit_hat_matrix(problem):
     x, e, y, _ = problem
     n = len(x)
     hats = ridge.build_hats(x, e, ALPHAS)
-    scores = ridge.gcv_scores(hats, y)
+    scores = ridge_cv.gcv_scores(hats, y)
     for i, alpha in enumerate(ALPHAS):
         a = x - x.mean(axis=0)
         # I - H without cancellation: alpha (K + alpha I)^-1, less the intercept
@@ -107,7 +107,7 @@ def test_gcv_is_its_definition_with_the_explicit_hat_matrix(problem):
 def test_gcv_chooses_nearly_as_leave_one_out():
     x, e, y, _ = data(120, 60, 200)
     y += np.random.default_rng(1).standard_normal(y.shape) * np.linspace(0, 20, 200)
-    _, alpha, _ = ridge.ridge_cv(x, y, e, [1, 10, 100, 1000, 10000])
+    _, alpha, _ = ridge_cv.ridge_cv(x, y, e, [1, 10, 100, 1000, 10000])
     loo = RidgeCV([1, 10, 100, 1000, 10000], alpha_per_target=True).fit(x, y)
     assert np.mean(alpha == loo.alpha_) > 0.9
     assert len(np.unique(alpha)) >= 3  # otherwise the agreement would say nothing
@@ -125,23 +125,23 @@ def test_fitted_sd_is_that_of_predicting_the_training_stimuli(problem):
 def test_collinear_units_are_no_trouble(shape):
     x, e, y, fold = data(*shape, 6)
     twice, e_twice = np.hstack([x, x, x[:, :3]]), np.hstack([e, e, e[:, :3]])
-    predicted, _, scores = ridge.ridge_cv(twice, y, e_twice, [5.0], fold)
+    predicted, _, scores = ridge_cv.ridge_cv(twice, y, e_twice, [5.0], fold)
     np.testing.assert_allclose(predicted, Ridge(5.0).fit(twice, y).predict(e_twice), 1e-9)
     # a unit given twice counts as one of √2 times its size
     scale = np.r_[np.full(3, np.sqrt(3)), np.full(shape[1] - 3, np.sqrt(2))]
-    _, _, same = ridge.ridge_cv(x * scale, y, e * scale, [5.0], fold)
+    _, _, same = ridge_cv.ridge_cv(x * scale, y, e * scale, [5.0], fold)
     np.testing.assert_allclose(scores, same, 1e-8)
 
 
 def test_rotating_the_units_changes_nothing_but_rescaling_does():
     x, e, y, fold = data(40, 12, 8)
     rotation, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((12, 12)))
-    first, alpha, _ = ridge.ridge_cv(x, y, e, ALPHAS, fold)
-    turned, alpha_turned, _ = ridge.ridge_cv(x @ rotation, y, e @ rotation, ALPHAS, fold)
+    first, alpha, _ = ridge_cv.ridge_cv(x, y, e, ALPHAS, fold)
+    turned, alpha_turned, _ = ridge_cv.ridge_cv(x @ rotation, y, e @ rotation, ALPHAS, fold)
     np.testing.assert_allclose(first, turned, 1e-10)
     np.testing.assert_array_equal(alpha, alpha_turned)
     stretch = np.linspace(0.2, 3, 12)
-    stretched, _, _ = ridge.ridge_cv(x * stretch, y, e * stretch, ALPHAS, fold)
+    stretched, _, _ = ridge_cv.ridge_cv(x * stretch, y, e * stretch, ALPHAS, fold)
     assert np.abs(stretched - first).max() > 0.01
 
 
@@ -159,15 +159,15 @@ def test_standardise_learns_from_training_rows_only():
     np.testing.assert_allclose(b[:, live], expected)
 
 
-@pytest.mark.parametrize("criterion", ridge.CRITERIA)
+@pytest.mark.parametrize("criterion", ridge_cv.CRITERIA)
 def test_what_never_varies_is_predicted_by_an_exact_constant(criterion):
     x, e, y, fold = data(40, 12, 5)
     y[:, 2] = 0.1
-    predicted, _, scores = ridge.ridge_cv(x, y, e, ALPHAS, fold, criterion)
+    predicted, _, scores = ridge_cv.ridge_cv(x, y, e, ALPHAS, fold, criterion)
     assert (predicted[:, 2] == 0.1).all()
     assert (scores[:, 2] == 0).all()
     assert np.isfinite(predicted).all()
-    dead, _, _ = ridge.ridge_cv(0 * x, y, 0 * e, ALPHAS, fold, criterion)
+    dead, _, _ = ridge_cv.ridge_cv(0 * x, y, 0 * e, ALPHAS, fold, criterion)
     assert (np.ptp(dead, axis=0) == 0).all()
     np.testing.assert_allclose(dead[0], y.mean(axis=0))
 
@@ -180,19 +180,19 @@ def test_default_grid_holds_the_best_penalty_of_a_known_noise_level():
     weights = rng.standard_normal((p, 60)) / np.sqrt(p)
     y = x @ weights + np.sqrt(sigma2) * rng.standard_normal((n, 60))
     grid = ridge.default_alphas(p, 25)
-    error = [((ridge.ridge_cv(x, y, e, [a])[0] - e @ weights) ** 2).mean() for a in grid]
+    error = [((ridge_cv.ridge_cv(x, y, e, [a])[0] - e @ weights) ** 2).mean() for a in grid]
     best = grid[int(np.argmin(error))]
     assert grid[0] < best < grid[-1]
     assert abs(np.log10(best / (p * sigma2))) < 0.4
     coarse = ridge.default_alphas(p)
     assert len(coarse) == 10
     assert error[int(np.argmin(error))] > 0.9 * min(
-        ((ridge.ridge_cv(x, y, e, [a])[0] - e @ weights) ** 2).mean() for a in coarse
+        ((ridge_cv.ridge_cv(x, y, e, [a])[0] - e @ weights) ** 2).mean() for a in coarse
     )
 
 
 def test_ties_go_to_the_largest_alpha_and_alphas_are_sorted():
-    assert ridge.choose(np.array([[1.0, 0, 2], [1.0, 3, 2], [0.0, 3, 1]])).tolist() == [1, 2, 1]
+    assert ridge_cv.choose(np.array([[1.0, 0, 2], [1.0, 3, 2], [0.0, 3, 1]])).tolist() == [1, 2, 1]
     x, e, _, fold = data(30, 5, 3)
     hats = ridge.build_hats(x, e, [100.0, 1.0, 10.0], fold)
     assert hats.alphas.tolist() == [1.0, 10.0, 100.0]
@@ -200,7 +200,7 @@ def test_ties_go_to_the_largest_alpha_and_alphas_are_sorted():
 
 def test_same_input_same_bits():
     x, e, y, fold = data(60, 80, 30)
-    first, second = (ridge.ridge_cv(x, y, e, ALPHAS, fold) for _ in range(2))
+    first, second = (ridge_cv.ridge_cv(x, y, e, ALPHAS, fold) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -220,10 +220,42 @@ def test_what_cannot_be_done_is_said(change, message):
     x, e, y, fold = data(30, 5, 3)
     given = {"evaluate": e, "alphas": ALPHAS, "fold": fold} | change
     with pytest.raises(ValueError, match=message):
-        ridge.ridge_cv(x, y, **given)
+        ridge_cv.ridge_cv(x, y, **given)
 
 
 def test_kfold_scores_need_folds():
     x, e, y, _ = data(30, 5, 3)
     with pytest.raises(ValueError, match="without folds"):
-        ridge.kfold_scores(ridge.build_hats(x, e, ALPHAS), y)
+        ridge_cv.kfold_scores(ridge.build_hats(x, e, ALPHAS), y)
+
+
+def test_deciding_from_single_precision_changes_no_choice(monkeypatch):
+    scored = []
+    exact = ridge_cv.kfold_scores
+    monkeypatch.setattr(
+        ridge_cv, "kfold_scores", lambda h, y, *a: scored.append(y.shape[1]) or exact(h, y, *a)
+    )
+    for n, p in ((60, 58), (40, 150), (100, 90)):
+        x, e, y, fold = data(n, p, 600, noise=0)
+        # from no noise to nothing but noise, two constants, and a large offset
+        y += np.random.default_rng(1).standard_normal(y.shape) * np.geomspace(1e-6, 1e4, 600)
+        y[:, :2] = [0.1, 5.0]
+        for n_alphas, most in ((10, 0.03), (60, 0.2)):
+            alphas = ridge.default_alphas(p, n_alphas)
+            hats = ridge.build_hats(x, e, alphas, fold)
+            assert all(f.merged.dtype == np.float32 for f in hats.folds)
+            scored.clear()
+            chosen = ridge_cv.choose_r2(hats, y)
+            wanted = ridge_cv.choose(exact(ridge.build_hats(x, e, alphas, fold, single=False), y))
+            np.testing.assert_array_equal(chosen, wanted)
+            assert len(np.unique(chosen)) > 5
+            assert sum(scored) < most * 600  # few need a second look
+
+
+def test_what_is_too_close_for_single_precision_is_looked_at_again():
+    x, e, y, fold = data(40, 150, 300)
+    alphas = 150 * (1 + 1e-9 * np.arange(5))
+    hats = ridge.build_hats(x, e, alphas, fold)
+    scores = ridge_cv.kfold_scores(hats, y)
+    assert (np.ptp(scores, axis=0) < 1e-7).all()
+    np.testing.assert_array_equal(ridge_cv.choose_r2(hats, y), ridge_cv.choose(scores))

@@ -8,7 +8,7 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
 import rsacompare as rc
-from rsacompare.kernels import resample, ridge
+from rsacompare.kernels import resample, ridge, ridge_cv
 from rsacompare.metrics.encoding import Encoding
 
 SCORES = {"r2": l2_neg_loss, "correlation": correlation_score}
@@ -67,7 +67,7 @@ def test_alphas_and_predictions_are_those_of_himalaya(regime, criterion):
     )
     np.testing.assert_allclose(evidence.predicted, expected, rtol=1e-6)
     x, e = ridge.standardise(x, e)
-    _, ours, _ = ridge.ridge_cv(x, y, e, ALPHAS, fold, criterion)
+    _, ours, _ = ridge_cv.ridge_cv(x, y, e, ALPHAS, fold, criterion)
     np.testing.assert_allclose(ours, alphas, rtol=1e-12)
     assert regime == "one voxel" or len(np.unique(ours)) > 1
     # the evidence: repetition means and their variance, in the order of the labels
@@ -107,7 +107,7 @@ def test_without_a_split_every_outer_fold_is_a_himalaya_fit_on_the_others():
         train = y[~held]
         fitted, _, _ = himalaya(layer, ids[~held], train, ids[~held], ALPHAS, "r2", seed=7)
         shrinkage = fitted.std(axis=0) / train.std(axis=0)
-        assert 0.01 < shrinkage.min() < shrinkage.max() < 0.99
+        assert np.ptp(shrinkage) > 0.1
         expected = train.mean(axis=0) + (expected - train.mean(axis=0)) / shrinkage
         np.testing.assert_allclose(evidence.predicted[held], expected, rtol=1e-6)
 
