@@ -1,0 +1,270 @@
+"""Representational similarity analysis: dissimilarities of the same stimuli, compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from rsacompare import plugins
+from rsacompare.errors import DataError, LabelError, ProtocolError
+from rsacompare.kernels import correlate, dissimilarity
+from rsacompare.metrics.evidence import Meaning, Metric, PairEvidence
+from rsacompare.schema import labels
+
+_UNITS = {
+    "cosine": "cosine similarity",
+    "corr": "correlation r",
+    "spearman": "Spearman's ρ",
+    "kendall": "Kendall's τ-b",
+    "tau-b": "Kendall's τ-b",
+    "tau-a": "Kendall's τ-a",
+    "rho-a": "Spearman's ρ-a",
+    "cosine_cov": "whitened cosine similarity",
+    "corr_cov": "whitened correlation",
+}
+_WORDS = {
+    "correlation": "one minus the Pearson correlation across units or voxels",
+    "euclidean": "the squared Euclidean distance divided by the number of units or voxels",
+}
+_CITATIONS = (
+    "Kriegeskorte, Mur & Bandettini 2008, Frontiers in Systems Neuroscience 2:4",
+    "Nili et al. 2014, PLoS Computational Biology 10:e1003553",
+    "Schütt et al. 2023, eLife 12:e82566",
+)
+
+
+def _meaning(distance: str, comparator: str) -> Meaning:
+    unit = _UNITS[comparator]
+    sentence = (
+        "Representational similarity analysis: the dissimilarity of every two stimuli was "
+        f"{_WORDS[distance]} (where a data set or network is given as dissimilarities, those), and "
+        f"the dissimilarities of a layer were compared with those of a region by {unit}."
+    )
+    if comparator.startswith("cosine"):
+        sentence += (
+            " A cosine of distances that are all positive lies above 0 for unrelated "
+            "representations too: judge it by the permutation null."
+        )
+    return Meaning(
+        label="RSA",
+        unit=unit,
+        sentence=sentence,
+        ceiling=(
+            "The noise ceiling is the agreement of each subject's dissimilarities with the average "
+            "of the other subjects (lower end) and of all subjects (upper end): no model can be "
+            "expected to exceed the upper end, and one that reaches the lower end predicts a "
+            "subject as well as the other subjects do."
+        ),
+        citations=_CITATIONS,
+    )
+
+
+@dataclass
+class _Network:
+    """One layer: its patterns or its square RDM, and the vectors made from them so far."""
+
+    stimulus_id: np.ndarray
+    patterns: np.ndarray | None
+    square: np.ndarray | None
+    where: str
+    made: dict[bytes, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Brain:
+    """Dissimilarities of one subject and ROI: sorted stimuli and the vector of their pairs."""
+
+    stimulus_id: np.ndarray
+    vector: np.ndarray
+    where: str
+
+
+class RSA(Metric):
+    """Dissimilarities of the network's patterns against those of the brain's.
+
+    Parameters
+    ----------
+    distance : str
+        How two patterns differ, a name of `kernels.dissimilarity.DISTANCES`: `correlation` or
+        `euclidean`. It cannot apply where a network or brain is given as RDMs: those are taken
+        as they are.
+    comparator : str
+        How two RDMs agree, a name of `kernels.correlate.COMPARATORS`.
+
+    Raises
+    ------
+    ProtocolError
+        Unknown distance or comparator.
+
+    Notes
+    -----
+    The stimuli scored are the brain's: those of the `test` split where there is one, repetitions
+    averaged; sessions of an RDM are averaged too. The network may know more stimuli, in any order.
+
+    References
+    ----------
+    Kriegeskorte, Mur & Bandettini 2008; Nili et al. 2014; Schütt et al. 2023. FACTS section 7.
+
+    Examples
+    --------
+    >>> import rsacompare as rc
+    >>> metric = RSA(comparator="corr")
+    >>> ids = ["a", "b", "c"]
+    >>> x = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 1]])
+    >>> layer = rc.activations({"net": {"l1": x}}, stimulus_id=ids)["net/l1"]["activation"]
+    >>> brain = rc.responses({"s1": x * 2 + 5}, stimulus_id=ids)["s1"]["response"]
+    >>> evidence = metric.compare(metric.prepare_activation(layer), metric.prepare_response(brain))
+    >>> round(float(evidence.score()), 6)
+    1.0
+    """
+
+    name = "rsa"
+    meaning = _meaning("correlation", "spearman")
+    accepts = frozenset({"activation", "network_rdm", "response", "brain_rdm"})
+
+    def __init__(self, distance: str = "correlation", comparator: str = "spearman"):
+        if distance not in dissimilarity.DISTANCES:
+            raise ProtocolError(plugins.unknown("distance", distance, dissimilarity.DISTANCES))
+        if comparator not in correlate.COMPARATORS:
+            raise ProtocolError(plugins.unknown("comparator", comparator, correlate.COMPARATORS))
+        self.distance = distance
+        self.comparator = comparator
+        self.meaning = _meaning(distance, comparator)
+
+    def config(self) -> dict[str, Any]:
+        return {"distance": self.distance, "comparator": self.comparator}
+
+    def prepare_activation(self, activation: xr.DataArray) -> _Network:
+        """Keep one layer; its RDM is computed for each set of stimuli that is asked for, once.
+
+        Parameters
+        ----------
+        activation : DataArray
+            `activation(stimulus_id, neuroid)`, or `rdm(pair)` with `stimulus_a`, `stimulus_b`.
+
+        Raises
+        ------
+        DataError, LabelError
+            An RDM that lacks pairs, or holds one twice.
+        """
+        where = _where("network", activation)
+        if "pair" in activation.dims:
+            ids, square = _square(activation, where)
+            return _Network(ids, None, square, where)
+        ids = activation["stimulus_id"].values.astype(str)
+        patterns = activation.transpose("stimulus_id", "neuroid").values
+        return _Network(ids, patterns, None, where)
+
+    def prepare_response(self, response: xr.DataArray) -> _Brain:
+        """Dissimilarities of one subject and ROI, over the sorted stimuli.
+
+        Parameters
+        ----------
+        response : DataArray
+            `response(presentation, neuroid)`: the mean over repetitions in the `test` split, or
+            over all where there is no split. Or `rdm([session,] pair)`: the mean over sessions.
+
+        Raises
+        ------
+        DataError
+            Fewer than three stimuli; a split without `test`; a constant pattern (`correlation`).
+        """
+        where = _where("brain", response)
+        if "pair" in response.dims:
+            if "session" in response.dims:
+                response = response.mean("session")
+            ids, square = _square(response, where)
+            order = np.argsort(ids, kind="stable")
+            i, j = np.triu_indices(len(ids), 1)
+            return _Brain(ids[order], square[order[i], order[j]], where)
+        split = None
+        if "split" in response.coords and (response["split"].values != "").any():
+            split = "test"
+            if not (response["split"].values == split).any():
+                raise DataError(
+                    f"{where}: no presentations of split 'test', only "
+                    f"{labels.listed(sorted(set(response['split'].values.tolist())))}; RSA scores "
+                    "the test stimuli, or all stimuli of responses without a split"
+                )
+        response = response.transpose("presentation", "neuroid")
+        ids, mean, _, _ = labels.average_repetitions(response, split)
+        return _Brain(ids, self._distances(mean, ids, where), where)
+
+    def compare(self, activation: _Network, response: _Brain) -> PairEvidence:
+        """Pair one layer's dissimilarities with one region's, aligned by `stimulus_id`.
+
+        Raises
+        ------
+        LabelError
+            A stimulus of the brain that the network lacks.
+        DataError
+            A constant pattern (`correlation`).
+        """
+        ids = response.stimulus_id
+        key = "\0".join(ids.tolist()).encode()
+        if key not in activation.made:
+            index = labels.index_of(
+                ids, activation.stimulus_id, response.where, f"the {activation.where}"
+            )
+            if activation.square is not None:
+                i, j = np.triu_indices(len(ids), 1)
+                vector = activation.square[index[i], index[j]]
+            else:
+                assert activation.patterns is not None
+                vector = self._distances(activation.patterns[index], ids, activation.where)
+            # two threads may both get here; they make the same vector, and one is kept
+            activation.made.setdefault(key, vector)
+        return PairEvidence(
+            stimulus_id=ids,
+            network=activation.made[key],
+            brain=response.vector,
+            comparator=self.comparator,
+        )
+
+    def _distances(self, patterns: np.ndarray, ids: np.ndarray, where: str) -> np.ndarray:
+        _enough(ids, where)
+        if self.distance == "correlation":
+            flat = ids[dissimilarity.constant_patterns(patterns)]
+            if len(flat):
+                raise DataError(
+                    f"{where}: the pattern of stimulus {labels.listed(list(flat))} is constant over "
+                    f"all {patterns.shape[1]} units or voxels, so that its correlation distance is "
+                    "undefined; leave the stimulus or the layer out, or use distance='euclidean'"
+                )
+        return dissimilarity.DISTANCES[self.distance](patterns)
+
+
+def _where(kind: str, array: xr.DataArray) -> str:
+    """What an array is, for messages."""
+    named = [
+        str(array.attrs[k]) for k in ("subject", "roi", "network", "layer") if k in array.attrs
+    ]
+    return f"{kind} ({', '.join(named)})" if named else kind
+
+
+def _enough(ids: np.ndarray, where: str) -> None:
+    if len(ids) < 3:
+        raise DataError(f"{where}: {len(ids)} stimuli; RSA compares pairs and needs 3 at least")
+
+
+def _square(rdm: xr.DataArray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Stimuli in order of appearance and the (stimulus, stimulus) matrix of a `pair` vector."""
+    a, b = rdm["stimulus_a"].values.astype(str), rdm["stimulus_b"].values.astype(str)
+    ids = np.array(list(dict.fromkeys([*a.tolist(), *b.tolist()])))
+    _enough(ids, where)
+    i = labels.index_of(a, ids, where, where)
+    j = labels.index_of(b, ids, where, where)
+    square = np.full((len(ids), len(ids)), np.nan)
+    square[i, j] = square[j, i] = rdm.values
+    n_pairs = len(ids) * (len(ids) - 1) // 2
+    distinct = len({(min(p), max(p)) for p in zip(i.tolist(), j.tolist(), strict=True)})
+    if len(i) != n_pairs or distinct != n_pairs or (i == j).any():
+        raise LabelError(
+            f"{where}: {len(i)} pairs, {distinct} of them distinct, but {len(ids)} stimuli make "
+            f"{n_pairs}; every two stimuli must stand there once"
+        )
+    labels.require_finite(rdm.values[None], where)
+    return ids, square

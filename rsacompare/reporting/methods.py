@@ -1,0 +1,178 @@
+"""What the intervals mean, and a methods paragraph ready to paste."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsacompare.reporting.numbers import by_value, counted, listing, number
+from rsacompare.reporting.reading import ALPHA, Reading
+
+SCHUETT = (
+    "Schütt HH, Kipnis AD, Diedrichsen J, Kriegeskorte N (2023). Statistical inference on "
+    "representational geometries. eLife 12:e82566."
+)
+NICHOLS = (
+    "Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: "
+    "a primer with examples. Human Brain Mapping 15:1–25."
+)
+HOLM = (
+    "Holm S (1979). A simple sequentially rejective multiple test procedure. Scandinavian "
+    "Journal of Statistics 6:65–70."
+)
+TOST = (
+    "Schuirmann DJ (1987). A comparison of the two one-sided tests procedure and the power "
+    "approach for assessing the equivalence of average bioavailability. Journal of "
+    "Pharmacokinetics and Biopharmaceutics 15:657–680."
+)
+
+
+def sign_flip_floor(n_subjects: int) -> float:
+    """Smallest two-sided p that a sign-flip test over n subjects can reach: 2 / 2^n.
+
+    Examples
+    --------
+    >>> sign_flip_floor(5)
+    0.0625
+    """
+    return 2.0 ** (1 - n_subjects)
+
+
+def sources(reading: Reading, metric: str) -> list[str]:
+    """What was resampled for this metric."""
+    return list(reading.by_metric("sources").get(metric, []))
+
+
+def intervals(reading: Reading) -> list[str]:
+    """What the intervals and p values of this result mean, a paragraph each."""
+    told = reading.inference
+    percent = f"{reading.confidence * 100:g} %"
+    draws = counted(int(told.get("n_bootstrap", 0)), "draw")
+    permutations = counted(int(told.get("n_permutations", 0)), "permutation")
+    text = []
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for metric in reading.metrics:
+        groups.setdefault(tuple(sources(reading, metric)), []).append(reading.label(metric))
+    resampled = "; ".join(
+        f"{listing(names)}: {listing(list(which)) if which else 'nothing'}"
+        for which, names in groups.items()
+    )
+    text.append(
+        f"Every interval covers {percent} and is the value ± t × its standard error. The standard "
+        f"error comes from a bootstrap ({draws}), with a "
+        "variance corrected for counting the interplay of the resampled sources more than once. "
+        f"Resampled by metric – {resampled}. One draw is shared by all layers, ROIs and networks, "
+        "so differences are paired."
+    )
+    dof = {reading.label(m): by_value(v) for m, v in reading.by_metric("dof").items()}
+    if dof:
+        text.append(
+            f"Degrees of freedom of t (levels of the smallest resampled source less one): "
+            f"{by_value(dof)}. A p value below {1 - reading.confidence:.2g} and an interval that "
+            "leaves out zero are the same statement."
+        )
+    left_out = {reading.label(m): listing(v) for m, v in reading.by_metric("left_out").items()}
+    text.append(
+        "All intervals are conditional on the fitted models: nothing is fitted again within a "
+        "draw, so they do not cover chance in the training stimuli or in the fitting."
+        + (f" Left out: {by_value(left_out)}." if left_out else "")
+    )
+    counts = {r: reading.n_subjects(m, r) for m in reading.metrics for r in reading.rois(m)}
+    few = {r: n for r, n in counts.items() if sign_flip_floor(n) > ALPHA}
+    if few:
+        floors = {r: f"n = {n}: p ≥ {sign_flip_floor(n):.4g}" for r, n in few.items()}
+        text.append(
+            "Few subjects. A sign-flip test over subjects, which assumes least, could not go below "
+            f"its floor here ({by_value(floors)}, two-sided), whatever the data. The t interval "
+            "can, because it assumes that the estimate is roughly normal."
+        )
+    crossed = [reading.label(m) for m in reading.by_metric("cross_validated")]
+    if crossed:
+        text.append(
+            f"There is no split into training and test stimuli for {listing(crossed)}: predictions "
+            "are cross-validated over stimuli, and observed and predicted values are centred "
+            "within folds."
+        )
+    text.append(
+        "p against chance: stimuli of the network are permuted "
+        f"({permutations}), one-sided, for the group mean "
+        "over these subjects; the family-wise p takes the maximum over the metric's layer × ROI "
+        "grid after each cell is standardised by its own null. Contrast p: two-sided t; corrected "
+        "by Holm over all rows of one metric and pairing. Equivalence: two one-sided tests against "
+        f"±{float(told.get('equivalence_bound', 0.1)):g} of the ROI's lower noise ceiling, which "
+        "is recomputed in each draw; without a usable ceiling nothing is called equivalent."
+    )
+    text.append(
+        f"Verdict: a network's name where the corrected p < {ALPHA:g}; else “equivalent” where the "
+        f"equivalence p < {ALPHA:g}; else “undecided”, which is no evidence for equality."
+    )
+    return text
+
+
+def ceiling(reading: Reading, metric: str) -> str:
+    """What the ceiling of this metric is, as the metric says it."""
+    return str(reading.meaning[metric].get("ceiling", ""))
+
+
+def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
+    """A methods paragraph for one metric, and its references."""
+    meaning, told = reading.meaning[metric], reading.inference
+    rois, networks = reading.rois(metric), reading.networks_of(metric)
+    layers = [f"{n}, {counted(len(reading.layers(metric, n)[0]), 'layer')}" for n in networks]
+    subjects = by_value({r: reading.n_subjects(metric, r) for r in rois})
+    percent = f"{reading.confidence * 100:g} %"
+    text = [
+        f"Networks ({'; '.join(layers)}) were compared "
+        f"with {'simulated ' if reading.simulated else ''}brain responses in "
+        f"{counted(len(rois), 'region')} of interest ({listing(rois)}; n = {subjects}) by "
+        f"{reading.label(metric)}{_data(reading)}."
+    ]
+    if meaning.get("sentence"):
+        text.append(str(meaning["sentence"]).strip())
+    options = {
+        k: v for k, v in meaning.get("options", {}).items() if v is not None and k != "random_state"
+    }
+    if options:
+        text.append(f"Options: {', '.join(f'{k} = {_plain(v)}' for k, v in options.items())}.")
+    if metric in reading.by_metric("cross_validated"):
+        text.append("Predictions were cross-validated over stimuli.")
+    if ceiling(reading, metric):
+        text.append(f"Noise ceiling: {ceiling(reading, metric).rstrip('.')}.")
+    which, dof = sources(reading, metric), reading.by_metric("dof").get(metric, {})
+    text.append(
+        f"Scores are means over subjects; chance is {number(float(meaning['chance']))}. {percent} "
+        f"confidence intervals are t intervals"
+        + (f" with {by_value(dof)} degrees of freedom" if dof else "")
+        + f" on the bootstrap variance ({counted(int(told.get('n_bootstrap', 0)), 'draw')})"
+        + (f" over {listing(which)}" if which else "")
+        + (", corrected for crossed sources (Schütt et al., 2023)" if len(which) > 1 else "")
+        + ", conditional on the fitted models. Scores were tested against chance by permuting "
+        f"stimuli ({counted(int(told.get('n_permutations', 0)), 'permutation')}), with family-wise "
+        "correction by the maximum statistic over layers and regions (Nichols & Holmes, 2002)."
+    )
+    references = [*([SCHUETT] if len(which) > 1 else []), NICHOLS]
+    pairings = list(dict.fromkeys(row.pairing for row in reading.rows(metric)))
+    if pairings:
+        text.append(
+            f"Networks were contrasted in pairs ({listing(pairings)} pairing of layers), "
+            "two-sided, with Holm's (1979) correction over the rows of each pairing, and tested "
+            "for equivalence by two one-sided tests (Schuirmann, 1987) within "
+            f"±{float(told.get('equivalence_bound', 0.1)):g} of the lower noise ceiling."
+        )
+        references += [HOLM, TOST]
+    version = reading.attr("provenance", {}).get("versions", {}).get("rsacompare", "")
+    seed = told.get("random_state")
+    text.append(
+        f"Computed with rsacompare {version}".rstrip()
+        + (f", random state {seed}." if seed is not None else ".")
+    )
+    cited = [str(c) for c in meaning.get("citations", [])]
+    return " ".join(text), list(dict.fromkeys([*cited, *references]))
+
+
+def _data(reading: Reading) -> str:
+    names = [d.get("title") or d["name"] for d in reading.attr("data", [])]
+    return f" (data: {listing(names)})" if names else ""
+
+
+def _plain(value: Any) -> str:
+    return listing(value) if isinstance(value, list) and value else str(value)
