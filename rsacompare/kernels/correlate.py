@@ -119,8 +119,8 @@ def compare_rdms_permuted(
                 dense_x, ties_x, order_y, dense_y, ties_y, index, tau_b, out[block]
             )
         return out if n > 2 else np.full_like(out, np.nan)
-    ones = np.ones((1, n))
-    fx, fy = features(x, ones, comparator)[0], features(y, ones, comparator)[0]
+    _, both = next(features(np.concatenate([x, y]), np.ones((1, n)), comparator))
+    fx, fy = both[0, : len(x)], both[0, len(x) :]
     if comparator in ("cosine_cov", "corr_cov"):
         fx, fy = _half_whitened(x, fx, comparator == "corr_cov"), fy[:, : x.shape[1]]
     move_y = len(y) < len(x)  # re-index the smaller side, by the inverse permutation
@@ -135,11 +135,8 @@ def compare_rdms_permuted(
 
 
 def _by_features(x: np.ndarray, y: np.ndarray, w: np.ndarray, *, kind: str) -> np.ndarray:
-    both = np.concatenate([x, y])
-    rank = presort(both) if kind in ("spearman", "rho-a") else ()
     out = np.empty((len(w), len(x), len(y)))
-    for block in blocks(len(w), both.size):
-        z = features(both, w[block], kind, rank=rank)
+    for block, z in features(np.concatenate([x, y]), w, kind):
         np.matmul(z[:, : len(x)], z[:, len(x) :].transpose(0, 2, 1), out=out[block])
     return out
 
