@@ -82,7 +82,7 @@ def drop_unused(weights: np.ndarray, *rdms: np.ndarray) -> tuple[np.ndarray, ...
         return (weights, *rdms)
     i, j = np.triu_indices(len(used), 1)
     keep = pair_table(n)[used[i], used[j]]
-    return (np.ascontiguousarray(weights[:, used]), *(rdm[:, keep] for rdm in rdms))
+    return (np.ascontiguousarray(weights[:, used]), *(rdm.take(keep, axis=1) for rdm in rdms))
 
 
 def features(
@@ -122,16 +122,35 @@ def features(
     parts = list(blocks(len(weights), x.size))
     room = np.empty((parts[0].stop if parts else 0, len(x), int(widths.max(initial=1))))
     ranked = kind in ("spearman", "rho-a")
-    order, last, _ = presort(x) if ranked else (None, None, None)
+    order, last, _ = presort(x if ranked else x[:, :0])
     tiny = _RELATIVE * np.abs(x).max(axis=1)
     for block in parts:
         w = weights[block]
-        z = room[: len(w), :, : widths[block].max()]
+        z, width = room[: len(w)], int(widths[block].max())
         if ranked:
-            _rank_features(order, last, w, kind == "rho-a", z)
+            _rank_features(order, last, w, kind == "rho-a", width, z)
         else:
-            _value_features(x, tiny, w, kind in ("corr", "corr_cov"), whiten, pooling, z)
-        yield block, z
+            centre = kind in ("corr", "corr_cov")
+            _value_features(x, tiny, w, centre, whiten, pooling, width, z)
+        yield block, z[:, :, :width]
+
+
+@njit(nogil=True, cache=True)
+def reindex(x: np.ndarray, permutations: np.ndarray, out: np.ndarray) -> None:
+    """RDM vectors with their stimuli re-indexed: `out` is (perm, rdm, pair)."""
+    n = permutations.shape[1]
+    index = np.empty(x.shape[1], np.int32)
+    for p in range(len(permutations)):
+        q = 0
+        for i in range(n):
+            for j in range(i + 1, n):
+                a = min(permutations[p, i], permutations[p, j])
+                b = max(permutations[p, i], permutations[p, j])
+                index[q] = a * n - a * (a + 1) // 2 + b - a - 1
+                q += 1
+        for v in range(len(x)):
+            for q in range(len(index)):
+                out[p, v, q] = x[v, index[q]]
 
 
 @njit(nogil=True, cache=True)
@@ -177,6 +196,7 @@ def _value_features(
     centre: bool,
     whiten: bool,
     pooling: bool,
+    width: int,
     out: np.ndarray,
 ) -> None:
     n, m = weights.shape[1], x.shape[1]
@@ -195,7 +215,7 @@ def _value_features(
             root[q] = np.sqrt(weight[q])
             total += weight[q]
         for v in range(len(x)):
-            row = out[d, v]
+            row = out[d, v, :width]
             for q in range(count):
                 mine[q] = x[v, pair[q]]
             square = _centre(mine, w_pair, total if centre else 0.0)
@@ -258,7 +278,12 @@ def _whiten(values: np.ndarray, weight: np.ndarray, w: np.ndarray, fit: np.ndarr
 
 @njit(nogil=True, cache=True)
 def _rank_features(
-    order: np.ndarray, last: np.ndarray, weights: np.ndarray, rho_a: bool, out: np.ndarray
+    order: np.ndarray,
+    last: np.ndarray,
+    weights: np.ndarray,
+    rho_a: bool,
+    width: int,
+    out: np.ndarray,
 ) -> None:
     n, n_pairs = weights.shape[1], order.shape[1]
     live, pair = np.empty(n, np.intp), np.empty(n_pairs, np.int32)
@@ -286,7 +311,7 @@ def _rank_features(
                 factor = np.sqrt(3 / (total**3 - total))
             for q in range(count):
                 out[d, v, q] = factor * root[q] * ranks[q]
-            out[d, v, count:] = 0.0
+            out[d, v, count:width] = 0.0
 
 
 @njit(nogil=True, cache=True)

@@ -414,6 +414,7 @@ def test_weighted_inversions_by_counting():
         ),
         (lambda: correlate.correlate_columns(X, Y[:, :3]), "must be"),
         (lambda: correlate.compare_rdms_permuted(X, Y, "corr", np.arange(4)), "permutations"),
+        (lambda: correlate.compare_rdms_permuted(X, Y, "corr", np.array([[0, 1, 2, 9]])), "0 to 3"),
     ],
 )
 def test_wrong_input(call, says):
