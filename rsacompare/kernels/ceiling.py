@@ -8,7 +8,6 @@ from numba import njit
 from rsacompare.kernels.kendall import inversions, tau, tie_square
 from rsacompare.kernels.pairs import (
     KINDS,
-    blocks,
     checked_rdms,
     checked_weights,
     drop_unused,
@@ -84,8 +83,7 @@ def _by_products(
     """The inner products of subjects with subjects hold both ceilings."""
     n = len(rdms)
     product = np.empty((len(w), n, n))
-    for block in blocks(len(w), rdms.size):
-        z = features(rdms, w[block], kind, pooling=True)
+    for block, z in features(rdms, w, kind, pooling=True):
         np.matmul(z, z.transpose(0, 2, 1), out=product[block])
     # a subject who is not drawn must not make the others NaN
     drawn = s > 0
@@ -132,7 +130,7 @@ def _rank_ceiling(
     high: np.ndarray,
 ) -> None:
     n_subjects, m = order.shape
-    live, pair = np.empty(weights.shape[1], np.intp), np.empty(m, np.intp)
+    live, pair = np.empty(weights.shape[1], np.intp), np.empty(m, np.int32)
     weight, slot = np.empty(m + 1), np.empty(m, np.int32)
     ranks, tied = np.empty((n_subjects, m + 1)), any_ties(last)
     # each subject's live pairs in ascending order: where sorting starts, so that it breaks ties

@@ -19,6 +19,7 @@ from rsacompare.kernels.pairs import (
     features,
     n_stimuli,
     pair_table,
+    reindex,
 )
 from rsacompare.kernels.ranks import presort
 
@@ -98,17 +99,19 @@ def compare_rdms_permuted(
     """
     x, y = checked_rdms(x, "x"), checked_rdms(y, "y")
     n = n_stimuli(x.shape[1])
-    permutations = np.asarray(permutations)
+    permutations = np.ascontiguousarray(permutations, dtype=np.intp)
     if x.shape[1] != y.shape[1] or permutations.ndim != 2 or permutations.shape[1] != n:
         raise ValueError(
             f"x has {x.shape[1]} pairs, y {y.shape[1]}, permutations {permutations.shape}; "
             f"expected equal pairs and (perm, {n})"
         )
+    if (np.sort(permutations, axis=1) != np.arange(n)).any():
+        raise ValueError(f"every row of permutations must hold 0 to {n - 1} once")
     _comparator(comparator)  # the name is checked before the work
     out = np.empty((len(permutations), len(x), len(y)))
-    i, j = np.triu_indices(n, 1)
-    table = pair_table(n)
     if comparator not in KINDS:
+        i, j = np.triu_indices(n, 1)
+        table = pair_table(n)
         order_y, last_y, dense_y = presort(y)
         order_x, last_x, dense_x = presort(x)
         ties_x, ties_y = (_tie_squares(o, t) for o, t in ((order_x, last_x), (order_y, last_y)))
@@ -119,27 +122,28 @@ def compare_rdms_permuted(
                 dense_x, ties_x, order_y, dense_y, ties_y, index, tau_b, out[block]
             )
         return out if n > 2 else np.full_like(out, np.nan)
-    ones = np.ones((1, n))
-    fx, fy = features(x, ones, comparator)[0], features(y, ones, comparator)[0]
+    _, both = next(features(np.concatenate([x, y]), np.ones((1, n)), comparator))
+    fx, fy = both[0, : len(x)], both[0, len(x) :]
     if comparator in ("cosine_cov", "corr_cov"):
         fx, fy = _half_whitened(x, fx, comparator == "corr_cov"), fy[:, : x.shape[1]]
     move_y = len(y) < len(x)  # re-index the smaller side, by the inverse permutation
     orders = np.argsort(permutations, axis=1) if move_y else permutations
     moving, still = (fy, fx) if move_y else (fx, fy)
-    for block in blocks(len(orders), moving.size):
-        index = table[orders[block][:, i], orders[block][:, j]]
-        moved = moving[:, index].reshape(-1, moving.shape[1])
-        scores = (moved @ still.T).reshape(len(moving), -1, len(still))
-        out[block] = scores.transpose(1, 2, 0) if move_y else scores.transpose(1, 0, 2)
+    moving = np.ascontiguousarray(moving)
+    parts = list(blocks(len(orders), moving.size))
+    room = np.empty((parts[0].stop if parts else 0, *moving.shape))
+    for block in parts:
+        moved = room[: block.stop - block.start]
+        reindex(moving, orders[block], moved)
+        scores = moved.reshape(-1, moving.shape[1]) @ still.T
+        scores = scores.reshape(len(moved), len(moving), len(still))
+        out[block] = scores.transpose(0, 2, 1) if move_y else scores
     return np.clip(out, -1.0, 1.0)
 
 
 def _by_features(x: np.ndarray, y: np.ndarray, w: np.ndarray, *, kind: str) -> np.ndarray:
-    both = np.concatenate([x, y])
-    rank = presort(both) if kind in ("spearman", "rho-a") else ()
     out = np.empty((len(w), len(x), len(y)))
-    for block in blocks(len(w), both.size):
-        z = features(both, w[block], kind, rank=rank)
+    for block, z in features(np.concatenate([x, y]), w, kind):
         np.matmul(z[:, : len(x)], z[:, len(x) :].transpose(0, 2, 1), out=out[block])
     return out
 

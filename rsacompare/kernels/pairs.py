@@ -82,13 +82,13 @@ def drop_unused(weights: np.ndarray, *rdms: np.ndarray) -> tuple[np.ndarray, ...
         return (weights, *rdms)
     i, j = np.triu_indices(len(used), 1)
     keep = pair_table(n)[used[i], used[j]]
-    return (np.ascontiguousarray(weights[:, used]), *(rdm[:, keep] for rdm in rdms))
+    return (np.ascontiguousarray(weights[:, used]), *(rdm.take(keep, axis=1) for rdm in rdms))
 
 
 def features(
-    x: np.ndarray, weights: np.ndarray, kind: str, *, pooling: bool = False, rank: tuple = ()
-) -> np.ndarray:
-    """RDM vectors as vectors whose inner products are the comparator.
+    x: np.ndarray, weights: np.ndarray, kind: str, *, pooling: bool = False
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """RDM vectors as vectors whose inner products are the comparator, block by block of draws.
 
     Parameters
     ----------
@@ -99,14 +99,15 @@ def features(
     pooling : bool
         Scale to root mean square 1 (corr: standard deviation 1) over the resampled pairs, as is
         done before averaging over subjects, instead of to an inner product of 1 with itself.
-    rank : tuple of ndarray
-        ``presort(x)`` where it is known already.
 
-    Returns
-    -------
-    (draw, rdm, feature)
-        NaN where there are fewer than 3 pairs or no variance. Features of a draw are the pairs
-        that have weight in it (whitened kinds: then the stimuli), filled up with zeros.
+    Yields
+    ------
+    block : slice
+        Of the draws.
+    z : (draw, rdm, feature)
+        Overwritten by the next block. NaN where there are fewer than 3 pairs or no variance.
+        Features of a draw are the pairs that have weight in it (whitened kinds: then the
+        stimuli), filled up with zeros.
 
     Notes
     -----
@@ -117,15 +118,39 @@ def features(
     """
     n_live = (weights > 0).sum(axis=1)
     whiten = kind in ("cosine_cov", "corr_cov")
-    widths = n_live * (n_live - 1) // 2 + whiten * n_live
-    out = np.zeros((len(weights), len(x), max(1, int(widths.max()))))
-    if kind in ("spearman", "rho-a"):
-        order, last = (rank or presort(x))[:2]
-        _rank_features(order, last, weights, kind == "rho-a", out)
-    else:
-        centre = kind in ("corr", "corr_cov")
-        _value_features(x, weights, centre, whiten, pooling, _RELATIVE, out)
-    return out
+    widths = np.maximum(1, n_live * (n_live - 1) // 2 + whiten * n_live)
+    parts = list(blocks(len(weights), x.size))
+    room = np.empty((parts[0].stop if parts else 0, len(x), int(widths.max(initial=1))))
+    ranked = kind in ("spearman", "rho-a")
+    order, last, _ = presort(x if ranked else x[:, :0])
+    tiny = _RELATIVE * np.abs(x).max(axis=1)
+    for block in parts:
+        w = weights[block]
+        z, width = room[: len(w)], int(widths[block].max())
+        if ranked:
+            _rank_features(order, last, w, kind == "rho-a", width, z)
+        else:
+            centre = kind in ("corr", "corr_cov")
+            _value_features(x, tiny, w, centre, whiten, pooling, width, z)
+        yield block, z[:, :, :width]
+
+
+@njit(nogil=True, cache=True)
+def reindex(x: np.ndarray, permutations: np.ndarray, out: np.ndarray) -> None:
+    """RDM vectors with their stimuli re-indexed: `out` is (perm, rdm, pair)."""
+    n = permutations.shape[1]
+    index = np.empty(x.shape[1], np.int32)
+    for p in range(len(permutations)):
+        q = 0
+        for i in range(n):
+            for j in range(i + 1, n):
+                a = min(permutations[p, i], permutations[p, j])
+                b = max(permutations[p, i], permutations[p, j])
+                index[q] = a * n - a * (a + 1) // 2 + b - a - 1
+                q += 1
+        for v in range(len(x)):
+            for q in range(len(index)):
+                out[p, v, q] = x[v, index[q]]
 
 
 @njit(nogil=True, cache=True)
@@ -150,35 +175,33 @@ def live_pairs(w: np.ndarray, live: np.ndarray, pair: np.ndarray, weight: np.nda
 
 # sums may be reordered (and so vectorised): the same code gives the same bits all the same
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _centre(values: np.ndarray, weight: np.ndarray, count: int, centre: bool) -> tuple:
-    """Subtract the weighted mean where asked; total weight, sum of squares and largest value."""
-    total, mean, largest = 0.0, 0.0, 0.0
-    for q in range(count):
-        total += weight[q]
-        mean += weight[q] * values[q]
-    for q in range(count):
-        largest = max(largest, abs(values[q]))
-    mean = mean / total if centre else 0.0
-    square = 0.0
-    for q in range(count):
+def _centre(values: np.ndarray, weight: np.ndarray, total: float) -> float:
+    """Subtract the weighted mean (unless `total` is 0); the weighted sum of squares."""
+    mean, square = 0.0, 0.0
+    if total > 0:
+        for q in range(len(values)):
+            mean += weight[q] * values[q]
+        mean /= total
+    for q in range(len(values)):
         values[q] -= mean
         square += weight[q] * values[q] * values[q]
-    return total, square, largest
+    return square
 
 
 @njit(nogil=True, cache=True)
 def _value_features(
     x: np.ndarray,
+    tiny: np.ndarray,
     weights: np.ndarray,
     centre: bool,
     whiten: bool,
     pooling: bool,
-    relative: float,
+    width: int,
     out: np.ndarray,
 ) -> None:
-    n = weights.shape[1]
-    live, pair = np.empty(n, np.intp), np.empty(x.shape[1], np.intp)
-    weight, root, values = np.empty(x.shape[1]), np.empty(x.shape[1]), np.empty(x.shape[1])
+    n, m = weights.shape[1], x.shape[1]
+    live, pair = np.empty(n, np.intp), np.empty(m, np.int32)
+    weight, root, values = np.empty(m), np.empty(m), np.empty(m)
     fit = np.empty(n)
     for d in range(len(weights)):
         n_live, count = live_pairs(weights[d], live, pair, weight)
@@ -186,30 +209,31 @@ def _value_features(
             out[d] = np.nan
             continue
         w_live = weights[d][live[:n_live]]
+        w_pair, mine = weight[:count], values[:count]
+        total = 0.0
         for q in range(count):
             root[q] = np.sqrt(weight[q])
+            total += weight[q]
         for v in range(len(x)):
+            row = out[d, v, :width]
             for q in range(count):
-                values[q] = x[v, pair[q]]
-            total, square, largest = _centre(values, weight, count, centre)
-            if not square > total * (relative * largest) ** 2:
-                out[d, v] = np.nan
-                continue
-            spread = np.sqrt(square / total)
+                mine[q] = x[v, pair[q]]
+            square = _centre(mine, w_pair, total if centre else 0.0)
             norm = square
-            if whiten:
-                norm = _whiten(values, weight, w_live, fit[:n_live])
-                # an RDM that is u_i + u_j all over has nothing left to compare
-                if not norm > total * (relative * max(largest, spread)) ** 2:
-                    out[d, v] = np.nan
-                    continue
-            factor = 1 / spread if pooling else 1 / np.sqrt(norm)
+            if whiten and square > total * tiny[v] ** 2:
+                norm = _whiten(mine, w_pair, w_live, fit[:n_live])
+            # constant; or u_i + u_j all over, of which whitening leaves nothing to compare
+            if not (square > total * tiny[v] ** 2 and norm > total * tiny[v] ** 2):
+                row[:] = np.nan
+                continue
+            factor = np.sqrt(total / square) if pooling else 1 / np.sqrt(norm)
             for q in range(count):
-                out[d, v, q] = factor * root[q] * values[q]
+                row[q] = factor * root[q] * mine[q]
+            row[count:] = 0.0
             if whiten:
                 for a in range(n_live):
                     # each diagonal entry once, where a pair stands for two entries of the matrix
-                    out[d, v, count + a] = -factor * np.sqrt(2 * w_live[a]) * fit[a]
+                    row[count + a] = -factor * np.sqrt(2 * w_live[a]) * fit[a]
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -254,10 +278,16 @@ def _whiten(values: np.ndarray, weight: np.ndarray, w: np.ndarray, fit: np.ndarr
 
 @njit(nogil=True, cache=True)
 def _rank_features(
-    order: np.ndarray, last: np.ndarray, weights: np.ndarray, rho_a: bool, out: np.ndarray
+    order: np.ndarray,
+    last: np.ndarray,
+    weights: np.ndarray,
+    rho_a: bool,
+    width: int,
+    out: np.ndarray,
 ) -> None:
     n, n_pairs = weights.shape[1], order.shape[1]
-    live, pair, slot = np.empty(n, np.intp), np.empty(n_pairs, np.intp), np.empty(n_pairs, np.int32)
+    live, pair = np.empty(n, np.intp), np.empty(n_pairs, np.int32)
+    slot = np.empty(n_pairs, np.int32)
     weight, root = np.empty(n_pairs + 1), np.empty(n_pairs)
     ranks, tied = np.empty(n_pairs + 1), any_ties(last)
     for d in range(len(weights)):
@@ -281,6 +311,7 @@ def _rank_features(
                 factor = np.sqrt(3 / (total**3 - total))
             for q in range(count):
                 out[d, v, q] = factor * root[q] * ranks[q]
+            out[d, v, count:width] = 0.0
 
 
 @njit(nogil=True, cache=True)

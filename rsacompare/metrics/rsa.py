@@ -226,14 +226,14 @@ class RSA(Metric):
 
     def _distances(self, patterns: np.ndarray, ids: np.ndarray, where: str) -> np.ndarray:
         _enough(ids, where)
+        labels.require_finite(patterns, where)
         if self.distance == "correlation":
             flat = ids[dissimilarity.constant_patterns(patterns)]
             if len(flat):
                 raise DataError(
                     f"{where}: the pattern of stimulus {labels.listed(list(flat))} is constant "
-                    f"over all {patterns.shape[1]} units or voxels, so its correlation distance "
-                    "is undefined; leave the stimulus or the layer out, or use "
-                    "distance='euclidean'"
+                    f"over all {patterns.shape[1]} units or voxels: its correlation distance is "
+                    "undefined; leave the stimulus or layer out, or use distance='euclidean'"
                 )
         return dissimilarity.DISTANCES[self.distance](patterns)
 
