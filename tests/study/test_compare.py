@@ -231,3 +231,28 @@ def test_rdm_extras_come_with_metrics_on_pairs():
     rdm, embedding = comparison.extras
     assert rdm["arrays"]["label"].values.tolist()[:2] == ["brain: V1", "brain: V2"]
     assert embedding["arrays"]["xy"].shape == (8, 2)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_every_metric_gives_the_same_bits_for_any_n_jobs_and_from_the_store(tmp_path, split):
+    options = {"n_subjects": 2, "n_train": 60, "n_test": 12, "n_repetitions": 3, "n_units": 50}
+    brain, acts = rc.load_dataset("phantom", **options), rc.load_activations("phantom", **options)
+    if not split:
+        cut = {s: n.to_dataset().isel(presentation=slice(0, 60)) for s, n in brain.children.items()}
+        brain = rc.responses(
+            {s: d["response"].values for s, d in cut.items()},
+            stimulus_id=cut["sub-01"]["stimulus_id"].values,
+        )
+    metrics = {
+        "decoding": rc.metric("decoding", n_voxels=10),
+        "rsa": "rsa",
+        "encoding": rc.metric("encoding", n_folds=3),
+    }
+    rois = ["V1", "LVC"] if split else None
+    results = []
+    for jobs, store in ((1, None), (2, None), (2, tmp_path), (1, tmp_path)):
+        comparison = rc.compare(acts, brain, metrics, rois, n_jobs=jobs, store=store)
+        result = rc.infer(comparison, n_bootstrap=300, n_permutations=600, n_jobs=jobs)
+        results.append(result.drop_attrs())
+    assert all(results[0].identical(other) for other in results[1:])
+    assert np.isfinite(results[0]["se"]).all()
