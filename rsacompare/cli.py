@@ -169,13 +169,14 @@ def _run(
 ) -> None:
     folder: Path | None = out
     with _clean_errors(debug, lambda: folder and folder / "cells"):
-        import joblib
-
-        from rsacompare import pipeline
         from rsacompare.study.protocol import load_study
 
         started = time.perf_counter()
-        study = load_study(file)
+        study = load_study(file)  # before the heavy imports: a wrong file is told at once
+        import joblib
+
+        from rsacompare import pipeline
+
         folder = out or Path("reports") / study.name
         try:
             with _progress(quiet) as progress:

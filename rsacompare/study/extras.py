@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
-from sklearn.manifold import smacof
 
 from rsacompare.kernels import correlate
 from rsacompare.metrics.evidence import Evidence, PairEvidence
@@ -209,6 +208,8 @@ def arrange(dissimilarity: np.ndarray) -> tuple[np.ndarray, float]:
     stress : float
         Kruskal's stress-1: 0 is perfect, above 0.2 is poor.
     """
+    from sklearn.manifold import smacof  # a second of import that only this needs
+
     d = np.clip((dissimilarity + dissimilarity.T) / 2, 0, None)
     np.fill_diagonal(d, 0)
     if d.max() == 0:
