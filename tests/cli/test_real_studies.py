@@ -1,0 +1,70 @@
+"""The studies in analyses/ against the numbers that their README states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import rsacompare as rc
+from rsacompare import pipeline
+from rsacompare.errors import FetchError
+from rsacompare.study.protocol import InferenceOptions, load_study
+
+ANALYSES = Path(__file__).parents[2] / "analyses"
+
+# computed with numpy, scipy and rsatoolbox 0.3.2 outside this project
+REFERENCE = {
+    ("alexnet_w1a2", "conv1"): (-0.0304, 0.0098, 0.0831),
+    ("alexnet_w1a2", "conv4"): (-0.0076, 0.0648, 0.1209),
+    ("alexnet_w1a2", "pool5"): (-0.0695, 0.0145, 0.0880),
+    ("resnet50_w1a2", "conv1"): (0.0066, 0.0504, 0.1094),
+    ("resnet50_w1a2", "res3d"): (0.0125, 0.0588, 0.1222),
+    ("resnet50_w1a2", "res5c"): (0.0455, 0.1338, 0.1729),
+    ("squeezenet", "fire3"): (0.1948, 0.1407, 0.0998),
+    ("squeezenet", "fire9"): (0.0940, 0.1871, 0.1835),
+    ("squeezenet", "logits"): (-0.0172, 0.0680, 0.1719),
+}
+CEILINGS = {"EVC": (0.2419, 0.3917), "IT": (0.4525, 0.5422), "hIT": (0.3723, 0.6657)}
+DIGITS = 5.1e-5
+
+
+@pytest.fixture(scope="module")
+def summary():
+    """The real study, with few draws: scores and ceilings do not depend on them."""
+    study = load_study(ANALYSES / "kriegeskorte92.toml")
+    few = InferenceOptions(contrast=[("squeezenet", "resnet50_w1a2")], n_bootstrap=10)
+    few = few.model_copy(update={"n_permutations": 10, "n_splits": 1})
+    try:
+        result = pipeline.run(study.model_copy(update={"inference": few}), n_jobs=2)
+    except FetchError as err:
+        pytest.skip(str(err))
+    return rc.tables(result)["summary"].set_index(["network", "layer", "roi"])
+
+
+@pytest.mark.parametrize(("network", "layer"), REFERENCE)
+def test_real_scores_equal_the_reference_figures(summary, network, layer):
+    scores = [summary.loc[(network, layer, roi), "score"] for roi in CEILINGS]
+    assert scores == pytest.approx(REFERENCE[network, layer], abs=DIGITS)
+
+
+@pytest.mark.parametrize("roi", CEILINGS)
+def test_real_noise_ceilings_equal_the_reference_figures(summary, roi):
+    rows = summary.xs(roi, level="roi")
+    for column, value in zip(("ceiling_low", "ceiling_high"), CEILINGS[roi], strict=True):
+        assert rows[column].to_list() == pytest.approx([value] * len(rows), abs=DIGITS)
+
+
+def test_all_four_networks_take_part_with_all_their_layers(summary):
+    layers = summary.reset_index().groupby("network", sort=False)["layer"].nunique()
+    assert layers["alexnet_a2020"] == 9
+    assert set(layers.index) == {"alexnet_w1a2", "resnet50_w1a2", "squeezenet", "alexnet_a2020"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_on_the_demo_decoding_and_encoding_disagree_as_built(seed):
+    result = pipeline.run(ANALYSES / "demo.toml", random_state=seed, n_jobs=2)
+    rows = rc.tables(result)["contrasts"].query("pairing == 'mean'")
+    verdicts = rows.groupby("metric")["verdict"].agg(list).to_dict()
+    assert verdicts == {"decoding": ["a"] * 10, "encoding": ["b"] * 10, "rsa": ["undecided"] * 10}
