@@ -17,7 +17,6 @@ from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.family import Family, arrange
 from rsacompare.inference.statistics import (
     Options,
-    Progress,
     Statistics,
     bootstrap_family,
     levels_of,
@@ -25,6 +24,7 @@ from rsacompare.inference.statistics import (
     standard_error,
 )
 from rsacompare.inference.table import contrast_table, contrast_variables
+from rsacompare.inference.workers import Progress
 from rsacompare.kernels import resample
 from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings

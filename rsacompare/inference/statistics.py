@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 
 from rsacompare import plugins
@@ -14,8 +13,7 @@ from rsacompare.errors import ProtocolError
 from rsacompare.inference import bootstrap, ceiling, contrast, permutation
 from rsacompare.inference.bootstrap import Sources, corrected_variance, group_mean, spread
 from rsacompare.inference.family import BLOCK, Draws, Family, cell_scores, draw_block
-
-Progress = Callable[[str, int, int], None]
+from rsacompare.inference.workers import Progress, in_threads
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,9 @@ def bootstrap_family(
         draws = draw_block(family, options.seed, index, size)
         return _one_block(family, draws, wanted, halves, networks, need_ceiling)
 
-    blocks = _blocks(options.n_bootstrap, BLOCK)
-    pool = joblib.Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")
-    jobs = (joblib.delayed(block)(i, size) for i, size in blocks) if wanted else ()
-    parts = list(
-        _watched(pool(jobs), f"{family.metric}: bootstrap", len(blocks), progress) if wanted else ()
-    )
+    stage = f"{family.metric}: bootstrap"
+    blocks = _blocks(options.n_bootstrap, BLOCK) if wanted else []
+    parts = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
     nothing: list[Sources] = [frozenset()]
     mean, roof, best, _ = _one_block(family, Draws(1), nothing, halves, networks, need_ceiling)
     chosen = sum((p[3] for p in parts), np.zeros((len(family.rois), len(family.layers)), int))
@@ -143,26 +138,17 @@ def null_family(
     family: Family, options: Options, n_jobs: int, progress: Progress | None
 ) -> np.ndarray:
     """Group means under permuted stimuli: (permutation, roi, layer)."""
-    blocks = _blocks(options.n_permutations, permutation.BLOCK)
-    pool = joblib.Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")
-    jobs = (
-        joblib.delayed(permutation.null_block)(family, options.seed, i, size) for i, size in blocks
-    )
+
+    def block(index: int, size: int) -> np.ndarray:
+        return permutation.null_block(family, options.seed, index, size)
+
     stage = f"{family.metric}: permutations"
-    return np.concatenate(list(_watched(pool(jobs), stage, len(blocks), progress)))
+    blocks = _blocks(options.n_permutations, permutation.BLOCK)
+    return np.concatenate(in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress))
 
 
 def _blocks(n: int, size: int) -> list[tuple[int, int]]:
     return [(i, min(size, n - start)) for i, start in enumerate(range(0, n, size))]
-
-
-def _watched(
-    results: Iterable[Any], stage: str, total: int, progress: Progress | None
-) -> Iterator[Any]:
-    for done, result in enumerate(results, 1):
-        if progress is not None:
-            progress(stage, done, total)
-        yield result
 
 
 def roi_sources(family: Family, roi: str, options: Options) -> tuple[str, ...]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from rsacompare.errors import RsacompareError
+from rsacompare.inference.workers import Progress, in_threads
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.metrics.registry import as_metrics
@@ -21,8 +21,6 @@ from rsacompare.schema import labels, store, trees
 from rsacompare.schema.results import Cell, Comparison, layer_coords
 from rsacompare.study import extras
 from rsacompare.study.cells import CellCache, Layer, Region, cell_key, layers_of, plan, regions_of
-
-Progress = Callable[[str, int, int], None]
 
 
 def compare(
@@ -129,12 +127,15 @@ def _compute(
         with _named(label, first.subject, f"ROI {part[0]}" if part[0] else ""):
             return metric.prepare_response(first.array(unions[part]))
 
-    pool = joblib.Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")
     names = list(parts)
-    jobs = (joblib.delayed(prepare)(part) for part in names)
-    prepared = dict(
-        zip(names, _watched(pool(jobs), f"{label}: regions", len(names), progress), strict=True)
+    ready_parts = in_threads(
+        prepare,
+        [(part,) for part in names],
+        n_jobs=n_jobs,
+        stage=f"{label}: regions",
+        progress=progress,
     )
+    prepared = dict(zip(names, ready_parts, strict=True))
     by_layer: dict[str, list[Cell]] = {}
     for cell in missing:
         by_layer.setdefault(cell.layer, []).append(cell)
@@ -156,9 +157,9 @@ def _compute(
 
     for name in by_layer:  # cells of one brain part stand together, so that `done` serves them
         by_layer[name].sort(key=lambda cell: names.index(_part(metric, cell)))
-    jobs = (joblib.delayed(one_layer)(name) for name in by_layer)
-    for _ in _watched(pool(jobs), f"{label}: layers", len(by_layer), progress):
-        pass
+    todo_layers = [(name,) for name in by_layer]
+    stage = f"{label}: layers"
+    in_threads(one_layer, todo_layers, n_jobs=n_jobs, stage=stage, progress=progress)
 
 
 def _part(metric: Metric, cell: Cell) -> tuple[str, str]:
@@ -169,15 +170,6 @@ def _part(metric: Metric, cell: Cell) -> tuple[str, str]:
 def _union(metric: Metric, regions: list[Region]) -> np.ndarray | None:
     masks = [r.mask for r in regions if r.mask is not None]
     return np.logical_or.reduce(masks) if metric.voxelwise and masks else None
-
-
-def _watched(
-    results: Iterable[Any], stage: str, total: int, progress: Progress | None
-) -> Iterator[Any]:
-    for done, result in enumerate(results, 1):
-        if progress is not None:
-            progress(stage, done, total)
-        yield result
 
 
 class _named:

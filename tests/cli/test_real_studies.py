@@ -9,7 +9,7 @@ import pytest
 import rsacompare as rc
 from rsacompare import pipeline
 from rsacompare.errors import FetchError
-from rsacompare.study.protocol import InferenceOptions, load_study
+from rsacompare.study.protocol import InferenceOptions, MetricChoice, load_study
 
 ANALYSES = Path(__file__).parents[2] / "analyses"
 
@@ -25,33 +25,47 @@ REFERENCE = {
     ("squeezenet", "fire9"): (0.0940, 0.1871, 0.1835),
     ("squeezenet", "logits"): (-0.0172, 0.0680, 0.1719),
 }
-CEILINGS = {"EVC": (0.2419, 0.3917), "IT": (0.4525, 0.5422), "hIT": (0.3723, 0.6657)}
+ROIS = ("EVC", "IT", "hIT")
+CEILINGS = {
+    ("rsa", "EVC"): (0.2419, 0.3917),
+    ("rsa", "IT"): (0.4525, 0.5422),
+    ("rsa", "hIT"): (0.3723, 0.6657),
+    ("corr", "EVC"): (0.2488, 0.3998),
+    ("corr", "IT"): (0.4593, 0.5492),
+    ("corr", "hIT"): (0.3944, 0.6804),
+}
 DIGITS = 5.1e-5
 
 
 @pytest.fixture(scope="module")
 def summary():
-    """The real study, with few draws: scores and ceilings do not depend on them."""
+    """The real study, with few draws: scores and ceilings do not depend on them.
+
+    A second comparator stands beside the study's own.
+    """
     study = load_study(ANALYSES / "kriegeskorte92.toml")
+    metrics = study.metrics | {"corr": MetricChoice(type="rsa", comparator="corr")}
     few = InferenceOptions(contrast=[("squeezenet", "resnet50_w1a2")], n_bootstrap=10)
     few = few.model_copy(update={"n_permutations": 10, "n_splits": 1})
     try:
-        result = pipeline.run(study.model_copy(update={"inference": few}), n_jobs=2)
+        result = pipeline.run(
+            study.model_copy(update={"inference": few, "metrics": metrics}), n_jobs=2
+        )
     except FetchError as err:
         pytest.skip(str(err))
-    return rc.tables(result)["summary"].set_index(["network", "layer", "roi"])
+    return rc.tables(result)["summary"].set_index(["metric", "network", "layer", "roi"])
 
 
 @pytest.mark.parametrize(("network", "layer"), REFERENCE)
 def test_real_scores_equal_the_reference_figures(summary, network, layer):
-    scores = [summary.loc[(network, layer, roi), "score"] for roi in CEILINGS]
+    scores = [summary.loc[("rsa", network, layer, roi), "score"] for roi in ROIS]
     assert scores == pytest.approx(REFERENCE[network, layer], abs=DIGITS)
 
 
-@pytest.mark.parametrize("roi", CEILINGS)
-def test_real_noise_ceilings_equal_the_reference_figures(summary, roi):
-    rows = summary.xs(roi, level="roi")
-    for column, value in zip(("ceiling_low", "ceiling_high"), CEILINGS[roi], strict=True):
+@pytest.mark.parametrize(("metric", "roi"), CEILINGS)
+def test_real_noise_ceilings_equal_the_reference_figures(summary, metric, roi):
+    rows = summary.xs((metric, roi), level=("metric", "roi"))
+    for column, value in zip(("ceiling_low", "ceiling_high"), CEILINGS[metric, roi], strict=True):
         assert rows[column].to_list() == pytest.approx([value] * len(rows), abs=DIGITS)
 
 
