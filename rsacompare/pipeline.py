@@ -16,6 +16,7 @@ import xarray as xr
 
 from rsacompare.errors import DataError
 from rsacompare.inference.infer import infer
+from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.pages import report
 from rsacompare.schema import results, store, trees
 from rsacompare.study import keys
@@ -141,6 +142,7 @@ def write(result: xr.Dataset, out: str | Path, progress: Progress | None = None)
         }
         store.write_text(folder / "provenance.json", json.dumps(record, indent=2) + "\n")
         report(result, folder)
+    remove_stale(out)
     if progress:
         progress("report", 1, 1)
     return Path(out) / "index.html"
@@ -169,6 +171,7 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     target = Path(out) if out is not None else path if path.is_dir() else path.parent
     with staged(target) as folder:
         report(result, folder)
+    remove_stale(target)
     return target / "index.html"
 
 
