@@ -96,7 +96,7 @@ def _categories(axis: Axes, named: np.ndarray, *, beside: bool) -> None:
     axis.vlines(edges, -0.5, n - 0.5, color="white", lw=0.5)
     bounds = np.array([-0.5, *edges, n - 0.5])
     middle = (bounds[1:] + bounds[:-1]) / 2
-    texts = [shorten(str(t), 16) for t in dict.fromkeys(named.tolist())]
+    texts = [shorten(str(t), 18) for t in dict.fromkeys(named.tolist())]
     if beside and len(texts) <= MOST_CATEGORIES:
         axis.set_yticks(middle, texts)
         axis.tick_params(length=0, pad=1)
@@ -177,9 +177,9 @@ def embedding(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
             hue = style.colour(reading.networks, network) if network in reading.networks else INK
             axis.set_title(shorten(title, 30), loc="left", fontsize=7, pad=2, color=hue)
         elif len(xy) <= MOST_LABELS:
-            joined = [xy[groups == g] for g, look in looks.items() if look[2]]
+            paths = [xy[groups == g] for g, look in looks.items() if look[2]]
             short = [shorten(s, 18) for s in _short_labels(labels, groups)]
-            _place_labels(axis, xy, short, joined, [looks[g][0] for g in groups.tolist()])
+            _place_labels(axis, xy, short, paths, [looks[g][0] for g in groups.tolist()])
     handles = [
         Line2D([], [], color=hue, marker=shape, lw=0.7 if joined else 0, ms=5,
                label=shorten(group, 28) or "items")

@@ -18,13 +18,15 @@ def number(value: float, signed: bool = False) -> str:
     --------
     >>> number(-0.01234), number(0.5, signed=True), number(float("nan")), number(71.257)
     ('−0.012', '+0.500', '–', '71.26')
+    >>> number(43894.46)
+    '43,894'
     """
     if not np.isfinite(value):
         return MISSING
     size = abs(value)
-    decimals = 1 if size >= 100 else 2 if size >= 10 else 3
-    text = f"{value:.{decimals}f}"
-    if float(text) == 0:  # rounding must not leave "-0.000", nor the sign of a zero
+    decimals = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
+    text = f"{value:,.{decimals}f}"
+    if not text.strip("-0."):  # rounding must not leave "-0.000", nor the sign of a zero
         text = text.lstrip("-")
         signed = False
     text = f"+{text}" if signed and value > 0 else text

@@ -64,9 +64,9 @@ def _other_pairs(reading: Reading, pairs: list[tuple[str, str]]) -> str:
     if more > 0:
         told.append(f"{counted(more, 'more pair')} with something decided stand in the table below")
     if len(nothing) > MOST_PAIRS:
-        told.append(f"all is undecided between {len(nothing)} further pairs")
+        told.append(f"nothing is decided between {len(nothing)} further pairs")
     elif nothing:
-        told.append(f"all is undecided {listing(nothing)}")
+        told.append(f"nothing is decided {listing(nothing)}")
     text = "; ".join(told)
     return f"{text[0].upper()}{text[1:]}."
 

@@ -129,7 +129,7 @@ def _of_one_stimulus_set(
         )
     if categories:
         placed = {name: arrange(_square(rdm, len(ids))) for name, rdm in shown.items()}
-        stress = [value for _, value in placed.values()]
+        stresses = [value for _, value in placed.values()]
         extras.append(
             _embedding(
                 metric,
@@ -141,7 +141,7 @@ def _of_one_stimulus_set(
                 caption=(
                     "A panel per RDM shown above. Each point is one stimulus; near points have "
                     "similar activity patterns. Multidimensional scaling of each RDM, stress-1 "
-                    f"{min(stress):.2f} to {max(stress):.2f} (above 0.2 is poor: a rough picture)."
+                    f"{min(stresses):.2f} to {max(stresses):.2f} (above 0.2 is poor)."
                 ),
             )
         )

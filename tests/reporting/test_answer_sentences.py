@@ -120,7 +120,7 @@ def test_the_first_contrast_is_told_first_and_the_others_in_a_clause_each(told):
     assert won.startswith("The ROIs disagree within RSA, so no single network won")
     assert "net2 closer to the brain in V1" in won[second:third]
     assert "the two equivalent in LOC" in won[second:third]
-    assert won[:third].endswith("all is undecided b")
+    assert won[:third].endswith("nothing is decided b")
     assert "closer" not in won[third:]
     assert "the 3 named: p " in sure
 
