@@ -18,6 +18,7 @@ from rsacompare.errors import DataError
 from rsacompare.inference.infer import infer
 from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.pages import report
+from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import results, store, trees
 from rsacompare.study import keys
 from rsacompare.study.compare import compare
@@ -176,7 +177,7 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
 
 
 def answer(result: xr.Dataset) -> list[str]:
-    """One line per metric: the first pair of networks, averaged over layers.
+    """One line per metric: the first pair of networks, in the pairing that the pages show.
 
     Parameters
     ----------
@@ -190,7 +191,8 @@ def answer(result: xr.Dataset) -> list[str]:
         often each verdict was reached.
     """
     rows = results.tables(result)["contrasts"]
-    rows = rows[rows["pairing"] == "mean"]
+    pairing = Reading(result).pairing
+    rows = rows[rows["pairing"] == pairing]
     lines = []
     for metric in dict.fromkeys(rows["metric"]):
         own = rows[rows["metric"] == metric]
@@ -207,7 +209,7 @@ def answer(result: xr.Dataset) -> list[str]:
                 f"{verdict} (corrected p {row.p_fwer:.2g})"
                 for row, verdict in zip(own.itertuples(), verdicts, strict=True)
             )
-        lines.append(f"{metric}: {a} − {b}, mean over layers: {said}")
+        lines.append(f"{metric}: {a} − {b}, {OVER[pairing]}: {said}")
     return lines
 
 
