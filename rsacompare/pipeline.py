@@ -16,7 +16,9 @@ import xarray as xr
 
 from rsacompare.errors import DataError
 from rsacompare.inference.infer import infer
+from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.pages import report
+from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import results, store, trees
 from rsacompare.study import keys
 from rsacompare.study.compare import compare
@@ -141,6 +143,7 @@ def write(result: xr.Dataset, out: str | Path, progress: Progress | None = None)
         }
         store.write_text(folder / "provenance.json", json.dumps(record, indent=2) + "\n")
         report(result, folder)
+    remove_stale(out)
     if progress:
         progress("report", 1, 1)
     return Path(out) / "index.html"
@@ -169,11 +172,12 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     target = Path(out) if out is not None else path if path.is_dir() else path.parent
     with staged(target) as folder:
         report(result, folder)
+    remove_stale(target)
     return target / "index.html"
 
 
 def answer(result: xr.Dataset) -> list[str]:
-    """One line per metric: the first pair of networks, averaged over layers.
+    """One line per metric: the first pair of networks, in the pairing that the pages show.
 
     Parameters
     ----------
@@ -187,7 +191,8 @@ def answer(result: xr.Dataset) -> list[str]:
         often each verdict was reached.
     """
     rows = results.tables(result)["contrasts"]
-    rows = rows[rows["pairing"] == "mean"]
+    pairing = Reading(result).pairing
+    rows = rows[rows["pairing"] == pairing]
     lines = []
     for metric in dict.fromkeys(rows["metric"]):
         own = rows[rows["metric"] == metric]
@@ -204,7 +209,7 @@ def answer(result: xr.Dataset) -> list[str]:
                 f"{verdict} (corrected p {row.p_fwer:.2g})"
                 for row, verdict in zip(own.itertuples(), verdicts, strict=True)
             )
-        lines.append(f"{metric}: {a} − {b}, mean over layers: {said}")
+        lines.append(f"{metric}: {a} − {b}, {OVER[pairing]}: {said}")
     return lines
 
 

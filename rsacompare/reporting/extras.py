@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 
 from rsacompare.reporting import maps, style
 from rsacompare.reporting.maps import SEQUENTIAL
-from rsacompare.reporting.numbers import number, shorten
+from rsacompare.reporting.numbers import number, short_names, shorten
 from rsacompare.reporting.reading import Reading
 from rsacompare.reporting.style import INK, WIDTH, Drawing
 
-MOST_LABELS = 60
+MOST_LABELS, MOST_CATEGORIES = 60, 8
 
 
 @style.drawn
@@ -30,14 +30,18 @@ def rdms(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) 
     category = roles.get("category")
     order = np.arange(n) if category is None else _by_category(category)
     columns = 4 if len(values) <= 12 else 6
-    size = (WIDTH - 0.75 - 0.12 * (columns - 1) - 0.1) / columns
+    left = 0.1 if category is None else 1.05
+    below = 0.25
+    size = (WIDTH - left - 0.65 - 0.12 * (columns - 1) - 0.1) / columns
     figure, axes = style.panels(
-        len(values), columns, size, width=size, left=0.1, top=0.42, bottom=0.25, gap_x=0.12,
+        len(values), columns, size, width=size, left=left, top=0.42, bottom=below, gap_x=0.12,
         gap_y=0.42,
     )  # fmt: skip
+    spans = [_span(vector) for vector in values]
+    ranked = len(set(spans)) == 1  # percentiles already: their range says nothing
     upper = np.triu_indices(n, 1)
     image: Any = None
-    for axis, vector, name in zip(axes, values, names, strict=True):
+    for i, (axis, vector, name) in enumerate(zip(axes, values, names, strict=True)):
         square = np.full((n, n), np.nan)
         square[upper] = square[upper[::-1]] = _percentile(vector)
         image = axis.imshow(
@@ -51,38 +55,51 @@ def rdms(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) 
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         if category is not None:
-            edges = np.flatnonzero(category[order][1:] != category[order][:-1]) + 0.5
-            axis.hlines(edges, -0.5, n - 0.5, color="white", lw=0.5)
-            axis.vlines(edges, -0.5, n - 0.5, color="white", lw=0.5)
-        finite = vector[np.isfinite(vector)]
-        span = f"{number(finite.min())} to {number(finite.max())}" if finite.size else "no values"
+            _categories(axis, category[order], beside=i % columns == 0)
         network = name.split("/")[0]
         hue = style.colour(reading.networks, network) if network in reading.networks else INK
-        most = 26 if columns == 4 else 17
-        for text, ink, rise in ((shorten(name, most), hue, 12), (span, style.GREY, 2)):
+        most = int(size / 0.06)
+        for text, ink, rise in (
+            (shorten(name, most), hue, 2 if ranked else 12),
+            ("" if ranked else spans[i], style.GREY, 2),
+        ):
             axis.annotate(
                 text, (0, 1), (0, rise), xycoords="axes fraction", textcoords="offset points",
                 fontsize=7, color=ink,
             )  # fmt: skip
     height = figure.get_figheight()
-    tall = min(2.0, height - 0.75)
-    bar = figure.add_axes(((WIDTH - 0.6) / WIDTH, (height - 0.42 - tall) / height,
+    tall = min(2.0, height - 0.42 - below)
+    bar = figure.add_axes(((WIDTH - 0.55) / WIDTH, (height - 0.42 - tall) / height,
                            0.11 / WIDTH, tall / height))  # fmt: skip
-    unit = extra.get("unit", "dissimilarity")
-    figure.colorbar(image, cax=bar).set_label(f"{unit}, percentile within each RDM")
+    unit = str(extra.get("unit", "dissimilarity")).replace(" (percentile)", "")
+    figure.colorbar(image, cax=bar).set_label("percentile")
     style.stamp(figure, reading.simulated)
     sentence = (
         "All images share one order of stimuli"
-        + (
-            f", sorted by category ({', '.join(dict.fromkeys(category[order].astype(str)))}; white "
-            "lines between them)"
-            if category is not None
-            else ""
-        )
-        + f". Colour: percentile of each pair within its own RDM; the range of the {unit} stands "
-        "above each image."
+        + ("" if category is None else ", sorted by category (in rows as in columns)")
+        + f". Colour: percentile of each pair's {unit} within its own RDM"
+        + ("." if ranked else f"; above each image the range of its {unit}.")
     )
     return Drawing("", figure, extra["title"], f"{extra['caption']} {sentence}".strip())
+
+
+def _span(vector: np.ndarray) -> str:
+    finite = vector[np.isfinite(vector)]
+    return f"{number(finite.min())} to {number(finite.max())}" if finite.size else "no values"
+
+
+def _categories(axis: Axes, named: np.ndarray, *, beside: bool) -> None:
+    """White lines between the categories, and their names to the left (columns are alike)."""
+    n = len(named)
+    edges = np.flatnonzero(named[1:] != named[:-1]) + 0.5
+    axis.hlines(edges, -0.5, n - 0.5, color="white", lw=0.5)
+    axis.vlines(edges, -0.5, n - 0.5, color="white", lw=0.5)
+    bounds = np.array([-0.5, *edges, n - 0.5])
+    middle = (bounds[1:] + bounds[:-1]) / 2
+    texts = [shorten(str(t), 18) for t in dict.fromkeys(named.tolist())]
+    if beside and len(texts) <= MOST_CATEGORIES:
+        axis.set_yticks(middle, texts)
+        axis.tick_params(length=0, pad=1)
 
 
 def _by_category(category: np.ndarray) -> np.ndarray:
@@ -113,51 +130,84 @@ def _labels(extra: dict[str, Any], roles: dict[str, np.ndarray], n: int) -> list
 
 @style.drawn
 def embedding(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) -> Drawing:
-    """Labelled points with equal axes; the layers of a network are joined in their order."""
+    """Labelled points with equal axes; the layers of a network are joined in their order.
+
+    With a role `panel` (a name per item) each name is a small panel of its own.
+    """
     xy = roles["xy"]
     labels = _labels(extra, roles, len(xy))
     groups = roles.get("group", np.full(len(xy), "")).astype(str)
-    figure = Figure(figsize=(WIDTH, 5.4))
-    axis = figure.add_axes((0.03, 0.04, 0.94, 0.88))
-    handles, others = [], 0
-    for group in dict.fromkeys(groups.tolist()):
-        member = groups == group
-        is_network = group in reading.networks
-        if is_network:
-            hue = style.colour(reading.networks, group)
-            shape = style.marker(reading.networks, group)
-        else:  # ROIs, categories: colours that no network has, as far as there are some
-            free = [c for c in style.OKABE_ITO if c not in _taken(reading)] or [INK]
-            free = [INK, *[c for c in free if c != "#000000"]]
-            hue, shape = free[others % len(free)], "*hdp<>"[others % 6]
-            others += 1
-        axis.plot(
-            xy[member, 0],
-            xy[member, 1],
-            ls="-" if is_network else "",
-            lw=0.7,
-            color=hue,
-            marker=shape,
-            ms=9 if shape == "*" else 5,
-            mec="white",
-            mew=0.5,
-            label=f"points {group}",
-            zorder=3,
+    panel = roles.get("panel", np.full(len(xy), "")).astype(str)
+    titles = list(dict.fromkeys(panel.tolist()))
+    looks = _looks(reading, groups)
+    columns = min(len(titles), 4)
+    if len(titles) > 1:
+        size = (WIDTH - 0.2 - 0.1 * (columns - 1)) / columns
+        top = 0.35 + 0.17 * -(-len(looks) // 5)
+        figure, axes = style.panels(
+            len(titles), columns, size, left=0.1, top=top, bottom=0.2, gap_x=0.1, gap_y=0.25
         )
-        handles.append(Line2D([], [], color=hue, marker=shape, lw=0.7 if is_network else 0,
-                              ms=5, label=shorten(group, 28) or "items"))  # fmt: skip
-    axis.set_aspect("equal", adjustable="datalim")
-    axis.margins(0.08)
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(True)
-    if len(xy) <= MOST_LABELS:
-        _place_labels(axis, xy, [shorten(s, 18) for s in _short_labels(labels, groups)])
-    style.legend(figure, handles, columns=5, left=0.15)
+    else:
+        figure = Figure(figsize=(WIDTH, 5.0))
+        axes = [figure.add_axes((0.015, 0.04, 0.97, 0.88))]
+    for axis, title in zip(axes, titles, strict=True):
+        here = panel == title
+        for group, (hue, shape, joined) in looks.items():
+            member = here & (groups == group)
+            star = 9.0 if shape == "*" else 5.0
+            axis.plot(
+                xy[member, 0],
+                xy[member, 1],
+                ls="-" if joined else "",
+                lw=0.7,
+                color=hue,
+                marker=shape,
+                ms=star if len(titles) == 1 else 3.2,
+                mec="white",
+                mew=0.5 if len(titles) == 1 else 0.2,
+                label=f"points {group}",
+                zorder=3,
+            )
+        axis.set_aspect("equal", adjustable="datalim")
+        axis.margins(0.08)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set(visible=True, color="#BBBBBB")
+        if len(titles) > 1:
+            network = title.split("/")[0]
+            hue = style.colour(reading.networks, network) if network in reading.networks else INK
+            axis.set_title(shorten(title, 30), loc="left", fontsize=7, pad=2, color=hue)
+        elif len(xy) <= MOST_LABELS:
+            paths = [xy[groups == g] for g, look in looks.items() if look[2]]
+            short = [shorten(s, 18) for s in _short_labels(labels, groups)]
+            _place_labels(axis, xy, short, paths, [looks[g][0] for g in groups.tolist()])
+    handles = [
+        Line2D([], [], color=hue, marker=shape, lw=0.7 if joined else 0, ms=5,
+               label=shorten(group, 28) or "items")
+        for group, (hue, shape, joined) in looks.items()
+    ]  # fmt: skip
+    style.legend(figure, handles, columns=5, left=0.05)
     style.stamp(figure, reading.simulated)
-    sentence = (
-        "Both axes have the same scale and no unit or direction of their own; only distances count."
-    )
+    sentence = "Axes share one scale and have no unit or direction: only distances count."
     return Drawing("", figure, extra["title"], f"{extra['caption']} {sentence}".strip())
+
+
+def _looks(reading: Reading, groups: np.ndarray) -> dict[str, tuple[str, str, bool]]:
+    """Colour, marker and whether points are joined, per group.
+
+    Groups that are no networks (the brain, categories) have colours that no network has.
+    """
+    looks, others = {}, 0
+    for group in dict.fromkeys(groups.tolist()):
+        if group in reading.networks:
+            hue, shape = (f(reading.networks, group) for f in (style.colour, style.marker))
+            looks[group] = (hue, shape, True)
+        else:
+            hue = style.CATEGORIES[others % len(style.CATEGORIES)]
+            looks[group] = (hue, "*hdp<>"[others % 6], False)
+            others += 1
+    if len(looks) == 1 or sum(not joined for _, _, joined in looks.values()) == 1:
+        looks = {g: (INK if not joined else h, m, joined) for g, (h, m, joined) in looks.items()}
+    return looks
 
 
 def _short_labels(labels: list[str], groups: np.ndarray) -> list[str]:
@@ -174,36 +224,35 @@ def _short_labels(labels: list[str], groups: np.ndarray) -> list[str]:
     ]
     for group in set(groups.tolist()):
         members = [i for i, g in enumerate(groups) if g == group]
-        tail = _shared_end([short[i] for i in members])
-        start = re.search(r"[_.\-]", tail)
-        if len(members) > 1 and start:
-            for i in members:
-                short[i] = short[i][: len(short[i]) - len(tail) + start.start()] or short[i]
+        for i, name in zip(members, short_names([short[i] for i in members]), strict=True):
+            short[i] = name
     return short
 
 
-def _shared_end(names: list[str]) -> str:
-    n = 0
-    while n < min(map(len, names)) and len({name[len(name) - n - 1] for name in names}) == 1:
-        n += 1
-    return names[0][len(names[0]) - n :]
+def _place_labels(
+    axis: Axes, xy: np.ndarray, labels: list[str], joined: list[np.ndarray], hues: list[str]
+) -> None:
+    """Each label at that of eight places around its point where it covers least.
 
-
-def _taken(reading: Reading) -> set[str]:
-    return {style.colour(reading.networks, n) for n in reading.networks}
-
-
-def _place_labels(axis: Axes, xy: np.ndarray, labels: list[str]) -> None:
-    """Each label at that of eight places around its point where it covers least."""
+    `joined` are the points along each drawn line: a label on a line is hard to read.
+    """
     axis.apply_aspect()
     points = axis.transData.transform(xy)
     scale = 72 / axis.figure.dpi
     boxes: list[tuple[float, float, float, float]] = [
         (x - 3, y - 3, x + 3, y + 3) for x, y in points * scale
     ]
+    for path in joined:
+        line = axis.transData.transform(path) * scale
+        for start, end in pairwise(line):
+            n = int(np.hypot(*(end - start)) // 3) + 1
+            boxes += [
+                (x - 1.2, y - 1.2, x + 1.2, y + 1.2)
+                for x, y in start + (end - start) * (np.arange(n) / n)[:, None]
+            ]
     frame = axis.get_window_extent()
     x0, y0, x1, y1 = (v * scale for v in frame.extents)
-    for (x, y), text in zip(points * scale, labels, strict=True):
+    for (x, y), text, hue in zip(points * scale, labels, hues, strict=True):
         wide, tall = 4.3 * len(text), 8.0
         best, place = np.inf, (4.0, 4.0, "left", "bottom")
         for reach in (5.0, 9.0, 15.0):
@@ -222,7 +271,7 @@ def _place_labels(axis: Axes, xy: np.ndarray, labels: list[str]) -> None:
         boxes.append(chosen)
         axis.annotate(
             text, tuple(axis.transData.inverted().transform((x / scale, y / scale))), place[:2],
-            textcoords="offset points", ha=place[2], va=place[3], fontsize=7, color=INK, zorder=4,
+            textcoords="offset points", ha=place[2], va=place[3], fontsize=7, color=hue, zorder=4,
             arrowprops={"arrowstyle": "-", "lw": 0.4, "color": style.GREY}
             if np.hypot(*place[:2]) > 9.5 else None,
         )  # fmt: skip

@@ -76,13 +76,12 @@ def answer(reading: Reading) -> Drawing | None:
     style.legend(figure, handles, columns=4, left=0.1)
     style.stamp(figure, reading.simulated)
     caption = (
-        f"Difference in similarity to the brain between two networks per ROI, "
-        f"{OVER[reading.pairing]}. Marker: difference of the group means; whisker: "
-        f"{reading.confidence * 100:g} % interval; line at zero: no difference; grey band: the "
-        "range within which a difference would count as equivalence (none where the ROI has no "
-        "usable noise ceiling). Filled square: the network of that colour is closer after "
-        "correction over the rows of that metric and pairing. Open diamond: equivalent. "
-        "Open grey circle: undecided, which is not evidence for equality."
+        f"Difference between two networks per ROI, {OVER[reading.pairing]}, with its "
+        f"{reading.confidence * 100:g} % interval; the closer network stands on that side. Filled "
+        "square: closer after correction over the rows of that metric and pairing. Open diamond: "
+        "equivalent, within the grey range (none without a usable noise ceiling). Open grey "
+        "circle: undecided, even where the uncorrected interval leaves out zero; that is no "
+        "evidence for equality."
     )
     return Drawing("answer", figure, "The answer in one figure", caption)
 

@@ -30,7 +30,7 @@ def score_maps(reading: Reading, metric: str) -> Drawing:
     norm = Normalize(chance - reach, chance + reach)
 
     longest = max(len(shorten(name, 22)) for names in layers.values() for name in names)
-    label = 0.12 + 0.066 * longest
+    label = 0.1 + 0.06 * longest
     cell_w, cell_h = 0.3, 0.19
     wide = label + cell_w * max(len(rois), 3) + 0.15
     columns = int(np.clip((WIDTH - 0.75) // wide, 1, len(networks)))
@@ -116,7 +116,7 @@ def _heat(
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.6
     for (i, j), value in np.ndenumerate(scores):
         if digits and np.isfinite(value):
-            text = f"{value:.2f}".replace("-", "−").replace("0.", ".", 1)
+            text = f"{round(value, 2) + 0:.2f}".replace("-", "−").replace("0.", ".", 1)
             hue = "white" if dark[i, j] else INK
             axis.text(j, i, text, ha="center", va="center", fontsize=7, color=hue)
     rows, columns = np.nonzero(p < ALPHA)

@@ -98,8 +98,9 @@ def intervals(reading: Reading) -> list[str]:
         "over these subjects; the family-wise p takes the maximum over the metric's layer × ROI "
         "grid after each cell is standardised by its own null. Contrast p: two-sided t; corrected "
         "by Holm over all rows of one metric and pairing. Equivalence: two one-sided tests against "
-        f"±{float(told.get('equivalence_bound', 0.1)):g} of the ROI's lower noise ceiling, which "
-        "is recomputed in each draw; without a usable ceiling nothing is called equivalent."
+        f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the ROI's lower noise ceiling, "
+        "which is recomputed in each draw, not corrected over rows; without a usable ceiling "
+        "nothing is called equivalent."
     )
     text.append(
         f"Verdict: a network's name where the corrected p < {ALPHA:g}; else “equivalent” where the "
@@ -156,7 +157,7 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
             f"Networks were contrasted in pairs ({listing(pairings)} pairing of layers), "
             "two-sided, with Holm's (1979) correction over the rows of each pairing, and tested "
             "for equivalence by two one-sided tests (Schuirmann, 1987) within "
-            f"±{float(told.get('equivalence_bound', 0.1)):g} of the lower noise ceiling."
+            f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the lower noise ceiling."
         )
         references += [HOLM, TOST]
     version = reading.attr("provenance", {}).get("versions", {}).get("rsacompare", "")

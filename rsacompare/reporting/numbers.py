@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,13 +18,15 @@ def number(value: float, signed: bool = False) -> str:
     --------
     >>> number(-0.01234), number(0.5, signed=True), number(float("nan")), number(71.257)
     ('−0.012', '+0.500', '–', '71.26')
+    >>> number(43894.46)
+    '43,894'
     """
     if not np.isfinite(value):
         return MISSING
     size = abs(value)
-    decimals = 1 if size >= 100 else 2 if size >= 10 else 3
-    text = f"{value:.{decimals}f}"
-    if float(text) == 0:  # rounding must not leave "-0.000", nor the sign of a zero
+    decimals = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
+    text = f"{value:,.{decimals}f}"
+    if not text.strip("-0."):  # rounding must not leave "-0.000", nor the sign of a zero
         text = text.lstrip("-")
         signed = False
     text = f"+{text}" if signed and value > 0 else text
@@ -122,3 +125,20 @@ def shorten(text: str, most: int) -> str:
         return text
     head = (most - 1) // 2
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the end that all of them share, from its first `_`, `.` or `-` on.
+
+    Examples
+    --------
+    >>> short_names(["b1_out_relu", "b2_out_relu"]), short_names(["fc6", "fc7"])
+    (['b1', 'b2'], ['fc6', 'fc7'])
+    """
+    n = 0
+    while n < min(map(len, names)) and len({name[len(name) - n - 1] for name in names}) == 1:
+        n += 1
+    start = re.search(r"[_.\-]", names[0][len(names[0]) - n :])
+    if len(names) < 2 or not start:
+        return list(names)
+    return [name[: len(name) - n + start.start()] or name for name in names]

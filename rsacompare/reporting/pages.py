@@ -12,9 +12,19 @@ import numpy as np
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rsacompare.reporting import extras, figures, maps, methods, panels, sentences, style
-from rsacompare.reporting.numbers import MISSING, counted, interval, number, p_value
-from rsacompare.reporting.reading import ALPHA, OVER, PAIRINGS, Reading, Row
+from rsacompare.reporting import (
+    extras,
+    figures,
+    maps,
+    methods,
+    panels,
+    sentences,
+    style,
+    tables,
+)
+from rsacompare.reporting.leftovers import remove_stale
+from rsacompare.reporting.numbers import MISSING, number
+from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.results import iter_extras, load_result
 
@@ -33,7 +43,7 @@ def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
         What `infer` gives, a `results.nc`, or the folder that holds one.
     out : path
         Folder for `index.html`, `<metric>.html` and `figures/`. Tables and `results.nc` are
-        linked to, not written.
+        linked to, not written. Pages and figures that an earlier report left there go.
 
     Returns
     -------
@@ -56,16 +66,18 @@ def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
         "css": _template_text(environment, "style.css"),
         "colour": lambda network: style.colour(reading.networks, network),
     }
+    written = {}
     for metric in reading.metrics:
         context = _metric_context(reading, metric, folder, Path(pages[metric]).stem)
         html = environment.get_template("metric.html.j2").render(**shared, **context)
-        store.write_text(folder / pages[metric], html)
-    html = environment.get_template("index.html.j2").render(
+        written[folder / pages[metric]] = html
+    written[folder / "index.html"] = environment.get_template("index.html.j2").render(
         **shared, **_index_context(reading, folder)
     )
-    index = folder / "index.html"
-    store.write_text(index, html)
-    return index
+    for path, html in written.items():
+        store.write_text(path, html)
+    remove_stale(folder)
+    return folder / "index.html"
 
 
 def page_names(metrics: list[str]) -> dict[str, str]:
@@ -96,7 +108,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters["limit"] = lambda value: f"{value:g}".replace("-", "−")
     environment.filters["entry"] = _entry
     environment.filters["pretty"] = lambda value: json.dumps(
         value, indent=2, ensure_ascii=False, default=str
@@ -147,7 +159,7 @@ def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
     return {
         "drawing": _place(figures.answer(reading), folder, ""),
         "sentences": sentences.answer(reading),
-        "verdicts": _verdict_tables(reading),
+        "verdicts": tables.verdict_tables(reading),
         "over": OVER[reading.pairing],
         "data": [dict.fromkeys(DATA_KEYS, "") | d for d in reading.attr("data", [])],
         "networks": shown,
@@ -158,29 +170,6 @@ def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
         "provenance": provenance,
         "inference": reading.inference,
         "files": FILES,
-    }
-
-
-def _verdict_tables(reading: Reading) -> list[dict[str, Any]]:
-    """Who is closer: a table per contrast, ROIs down, metrics across."""
-    found = []
-    for pair in reading.pairs:
-        rows = reading.rows(None, pair, reading.pairing)
-        metrics = [m for m in reading.metrics if m in {r.metric for r in rows}]
-        rois = [r for r in reading.result["roi"].values.astype(str) if r in {x.roi for x in rows}]
-        cells = {(r.roi, r.metric): _verdict_cell(r) for r in rows}
-        lines = [(roi, [cells.get((roi, m)) for m in metrics]) for roi in rois]
-        if lines:
-            found.append({"pair": pair, "metrics": metrics, "lines": lines})
-    return found
-
-
-def _verdict_cell(row: Row) -> dict[str, str]:
-    return {
-        "outcome": row.outcome,
-        "winner": row.winner,
-        "difference": number(row.difference, signed=True),
-        "interval": interval(row.ci_low, row.ci_high),
     }
 
 
@@ -198,84 +187,15 @@ def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> d
         "options": meaning.get("options", {}),
         "ceiling": methods.ceiling(reading, metric),
         "pair_figures": pairs,
+        "depth_figure": _place(panels.depth_curves(reading, metric), folder, stem),
         "roi_figure": _place(panels.roi_panels(reading, metric), folder, stem),
         "map_figure": _place(maps.score_maps(reading, metric), folder, stem),
-        "contrasts": _contrast_tables(reading, metric),
-        "scores": _score_rows(reading, metric),
+        "contrasts": tables.contrast_tables(reading, metric),
+        "scores": tables.score_rows(reading, metric),
         "extras": _extras(reading, metric, folder, stem),
         "paragraph": paragraph,
         "references": references,
     }
-
-
-def _contrast_tables(reading: Reading, metric: str) -> list[dict[str, Any]]:
-    """A table per pairing, all contrasts in it; and why a contrast has no rows there."""
-    found = []
-    for pairing, meaning in PAIRINGS.items():
-        groups, missing = [], []
-        for pair in reading.pairs:
-            own = reading.rows(metric, pair, pairing)
-            if own:
-                groups.append((pair, [_contrast_row(r) for r in own]))
-            n = [len(reading.layers(metric, network)[0]) for network in pair]
-            if pairing == "ordinal" and not own and 0 not in n and n[0] != n[1]:
-                missing.append(f"{pair[0]} has {counted(n[0], 'layer')}, {pair[1]} has {n[1]}")
-        rows = [row for _, group in groups for row in group]
-        if rows or missing:
-            found.append(
-                {
-                    "pairing": pairing,
-                    "meaning": f"{meaning[0].upper()}{meaning[1:]}",
-                    "groups": groups,
-                    "n": len(rows),
-                    "layered": any(r["layer_a"] for r in rows),
-                    "missing": missing,
-                }
-            )
-    return found
-
-
-def _contrast_row(row: Row) -> dict[str, Any]:
-    return _verdict_cell(row) | {
-        "roi": row.roi,
-        "layer_a": row.layer_a,
-        "layer_b": row.layer_b,
-        "dof": f"{row.dof:g}" if np.isfinite(row.dof) else MISSING,
-        "p": p_value(row.p),
-        "p_fwer": p_value(row.p_fwer),
-        "p_equivalence": p_value(row.p_equivalence),
-        "bound": f"±{number(row.bound)}" if np.isfinite(row.bound) else MISSING,
-        "note": row.note,
-    }
-
-
-def _score_rows(reading: Reading, metric: str) -> list[dict[str, Any]]:
-    permutations = int(reading.inference.get("n_permutations", 0)) or None
-    rows = []
-    for roi in reading.rois(metric):
-        for network in reading.networks_of(metric):
-            c = reading.curve(metric, roi, network)
-            for i, layer in enumerate(c.names):
-                rows.append(
-                    {
-                        "roi": roi,
-                        "network": network,
-                        "layer": layer,
-                        "score": number(c.mean[i]),
-                        "interval": interval(c.low[i], c.high[i]),
-                        "p": p_value(c.p[i], permutations),
-                        "p_fwer": p_value(c.p_fwer[i], permutations),
-                        "ceiling": _range(c.ceiling_low[i], c.ceiling_high[i]),
-                        "significant": bool(c.p_fwer[i] < ALPHA),
-                    }
-                )
-    return rows
-
-
-def _range(low: float, high: float) -> str:
-    """Lower to upper ceiling, once where they are one."""
-    first, second = number(low), number(high)
-    return first if first == second else f"{first} to {second}"
 
 
 def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict[str, Any]]:
@@ -284,12 +204,14 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
     for n, (extra, roles) in enumerate(iter_extras(reading.result, metric)):
         if extra["kind"] == "table":
             columns = {name: [_entry(v) for v in values] for name, values in roles.items()}
+            told = json.loads(extra.get("columns", "{}"))
             placed.append(
                 {
                     "kind": "table",
                     "title": extra["title"],
                     "caption": extra["caption"],
                     "columns": list(columns),
+                    "explained": {name: told[name] for name in columns if name in told},
                     "rows": list(zip(*columns.values(), strict=True)),
                 }
             )

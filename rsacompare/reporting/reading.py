@@ -207,10 +207,13 @@ class Reading:
         names = self.result["layer_name"].values[where].astype(str).tolist()
         return names, self.result["depth"].values[where]
 
-    def extent(self, metric: str, margin: float = 0.06) -> tuple[float, float]:
-        """Limits that hold every score, interval, ceiling and chance of a metric."""
+    def extent(
+        self, metric: str, margin: float = 0.06, *, subjects: bool = True
+    ) -> tuple[float, float]:
+        """Limits that hold every mean, ceiling and chance; intervals and subjects too."""
         place = self.metrics.index(metric)
-        names = ("mean_score", "ci", "score", "group_ceiling_low", "group_ceiling_high")
+        names = ["mean_score", "group_ceiling_low", "group_ceiling_high"]
+        names += ["ci", "score"] if subjects else []
         every = np.concatenate([self._values[n][place].ravel() for n in names])
         every = np.append(every[np.isfinite(every)], float(self.meaning[metric]["chance"]))
         pad = margin * (np.ptp(every) or 1.0)

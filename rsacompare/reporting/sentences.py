@@ -10,9 +10,11 @@ from rsacompare.reporting.methods import sign_flip_floor
 from rsacompare.reporting.numbers import counted, interval, listing, number, p_value
 from rsacompare.reporting.reading import ALPHA, OVER, Reading, Row
 
+MOST_PAIRS = 5  # told in words beside the first; the table has all
+
 
 def answer(reading: Reading) -> list[tuple[str, str]]:
-    """(heading, sentence) three times: what won where, how sure, what it does not show."""
+    """(heading, text) three times: what won where, how sure, what it does not show."""
     rows = reading.rows(None, None, reading.pairing)
     return [
         ("What won where.", _won(reading, rows)),
@@ -27,64 +29,102 @@ def _won(reading: Reading, rows: list[Row]) -> str:
             "Nothing was contrasted, so no network won or lost: this result holds the scores of "
             f"{listing(reading.networks)} only."
         )
-    if len(reading.pairs) == 1:
-        return _one_pair(reading, rows, reading.pairs[0])
-    return _many_pairs(reading, rows)
+    pairs = [p for p in reading.pairs if reading.rows(None, p, reading.pairing)]
+    text = _first_pair(reading, rows, pairs[0])
+    return f"{text} {_other_pairs(reading, pairs[1:])}" if len(pairs) > 1 else text
 
 
-def _one_pair(reading: Reading, rows: list[Row], pair: tuple[str, str]) -> str:
-    clauses: list[str] = []
-    winners: dict[str, set[str]] = {}
-    for metric in reading.metrics:
-        own = [row for row in rows if row.metric == metric]
-        if own:
-            clauses.append(f"by {reading.label(metric)}, {_clause(own, pair, not clauses)}")
-            winners[metric] = {row.winner for row in own} & set(pair)
+def _first_pair(reading: Reading, rows: list[Row], pair: tuple[str, str]) -> str:
+    """The contrast that the study asks about first, metric by metric, with sizes."""
+    own = [row for row in rows if row.pair == pair]
+    torn = _disagreement(reading, own)
+    clauses = [_finding(reading, m, own, sizes=True) for m in _told(reading, own)]
     over = OVER[reading.pairing]
-    text = f"{over[0].upper()}{over[1:]}, {'; '.join(clauses)}."
-    return text + _differ(reading, winners, pair)
+    lead = f"{torn[0].upper()}{torn[1:]}, so no single network won: {over}, " if torn else (
+        f"{over[0].upper()}{over[1:]}, "
+    )  # fmt: skip
+    return f"{lead}between {pair[0]} and {pair[1]}, {'; '.join(clauses)}."
 
 
-def _clause(rows: list[Row], pair: tuple[str, str], first: bool) -> str:
-    """What one metric says about one pair, in all its ROIs."""
-    total = len(rows)
-    parts: list[str] = []
-    for network, other in (pair, pair[::-1]):
-        own = [row for row in rows if row.winner == network]
-        if not own:
+def _other_pairs(reading: Reading, pairs: list[tuple[str, str]]) -> str:
+    """The remaining contrasts in a clause each; those with nothing decided in one together."""
+    told, nothing = [], []
+    for pair in pairs:
+        own = reading.rows(None, pair, reading.pairing)
+        between = f"between {pair[0]} and {pair[1]}"
+        if all(row.outcome == "undecided" for row in own):
+            nothing.append(between)
             continue
-        where = _of(own, total, named=False)
-        largest = max(own, key=lambda row: abs(row.difference))
-        size = f"{'' if len(own) == 1 else 'largest '}difference {_size(largest)} in {largest.roi}"
-        names = "" if len(own) in (1, total) else f"{_rois(own)}; "
-        than = f" to the brain than {other}" if first and not parts else ""
-        parts.append(f"{network} is closer{than} in {where} ({names}{size})")
-    same = [row for row in rows if row.outcome == "equivalent"]
+        sizes = len(reading.metrics) == 1
+        found = [_finding(reading, m, own, sizes=sizes) for m in _told(reading, own)]
+        torn = _disagreement(reading, own)
+        told.append(f"{between}, {', '.join(found)}{f' ({torn})' if torn else ''}")
+    more = len(told) - MOST_PAIRS
+    told = told[:MOST_PAIRS]
+    if more > 0:
+        told.append(f"{counted(more, 'more pair')} with something decided stand in the table below")
+    if len(nothing) > MOST_PAIRS:
+        told.append(f"nothing is decided between {len(nothing)} further pairs")
+    elif nothing:
+        told.append(f"nothing is decided {listing(nothing)}")
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _sentences(pieces: list[str]) -> str:
+    return " ".join(f"{piece[0].upper()}{piece[1:]}." for piece in pieces if piece)
+
+
+def _told(reading: Reading, rows: list[Row]) -> list[str]:
+    """Metrics that have rows, those that name a winner first."""
+    metrics = [m for m in reading.metrics if any(row.metric == m for row in rows)]
+    return sorted(metrics, key=lambda m: not any(r.winner for r in rows if r.metric == m))
+
+
+def _finding(reading: Reading, metric: str, rows: list[Row], *, sizes: bool) -> str:
+    """What one metric says about one pair, in all its ROIs."""
+    own = [row for row in rows if row.metric == metric]
+    a, b = own[0].pair
+    found = []
+    for network in (a, b):
+        won = [row for row in own if row.winner == network]
+        if won:
+            size = f" ({_largest(won)})" if sizes else ""
+            found.append(f"{network} closer to the brain in {_where(won, own)}{size}")
+    same = [row for row in own if row.outcome == "equivalent"]
     if same:
-        parts.append(f"the two are equivalent in {_of(same, total)}")
-    open_ = [row for row in rows if row.outcome == "undecided"]
+        found.append(f"the two equivalent in {_where(same, own)}")
+    label = reading.label(metric)
+    open_ = [row for row in own if row.outcome == "undecided"]
+    parts = [f"{label} finds {listing(found)}"] if found else []
     if open_:
-        subject = "" if parts else f"{pair[0]} against {pair[1]} is "
-        parts.append(f"{subject}undecided in {_of(open_, total)}")
+        parts.append(f"{'' if found else label + ' '}is undecided in {_where(open_, own)}")
         known = [row for row in open_ if np.isfinite(row.difference)]
-        if len(open_) == total and known:
-            largest = max(known, key=lambda row: abs(row.difference))
-            parts[-1] += (
-                f" (largest observed difference {pair[0]} − {pair[1]}: "
-                f"{number(largest.difference, signed=True)} "
-                f"{interval(largest.ci_low, largest.ci_high)} in {largest.roi})"
-            )
-    return ", ".join(parts)
+        if sizes and not found and known:
+            top = max(known, key=lambda row: abs(row.difference))
+            ahead = a if _favours_a(reading, top) else b
+            parts[-1] += f" (largest observed difference {_size(top)} for {ahead}, in {top.roi})"
+    return " and ".join(parts)
 
 
-def _rois(rows: list[Row]) -> str:
-    return listing([row.roi for row in rows])
+def _favours_a(reading: Reading, row: Row) -> bool:
+    higher = bool(reading.meaning[row.metric].get("higher_is_better", True))
+    return (row.difference > 0) == higher
 
 
-def _of(rows: list[Row], total: int, named: bool = True) -> str:
-    if len(rows) == total:
-        return f"the one ROI ({rows[0].roi})" if total == 1 else f"all {total} ROIs"
-    return f"{len(rows)} of {total}{f' ({_rois(rows)})' if named else ' ROIs'}"
+def _where(some: list[Row], every: list[Row]) -> str:
+    """ROIs by name where they are few, else how many of all."""
+    n, total = len(some), len(every)
+    if n == total:
+        return (
+            f"{some[0].roi}, the one ROI" if n == 1 else "both ROIs" if n == 2 else f"all {n} ROIs"
+        )
+    return listing([row.roi for row in some]) if n <= 4 else f"{n} of {total} ROIs"
+
+
+def _largest(rows: list[Row]) -> str:
+    top = max(rows, key=lambda row: abs(row.difference))
+    return f"by up to {_size(top)}, in {top.roi}" if len(rows) > 1 else f"by {_size(top)}"
 
 
 def _size(row: Row) -> str:
@@ -95,112 +135,78 @@ def _size(row: Row) -> str:
     return f"{number(abs(row.difference))} {interval(low, high)}"
 
 
-def _differ(reading: Reading, winners: dict[str, set[str]], pair: tuple[str, str]) -> str:
-    """Metrics or ROIs that name different winners: said, never averaged away."""
-    named = set().union(*winners.values()) if winners else set()
-    if len(named) < 2:
+def _disagreement(reading: Reading, rows: list[Row]) -> str:
+    """Whether metrics or ROIs name different winners: said, never averaged away."""
+    winners: dict[str, set[str]] = {}
+    for row in rows:
+        if row.winner:
+            winners.setdefault(row.metric, set()).add(row.winner)
+    if len(set().union(*winners.values())) < 2:
         return ""
-    torn = [reading.label(m) for m, w in winners.items() if len(w) > 1]
-    by = {n: [reading.label(m) for m, w in winners.items() if w == {n}] for n in pair}
-    pieces = []
-    if all(by.values()):
-        pieces.append(
-            "the metrics differ: "
-            + ", ".join(
-                f"{listing(by[n])} favour{'s' if len(by[n]) == 1 else ''} {n}" for n in pair
-            )
-        )
-    if torn:
-        pieces.append(f"the ROIs differ within {listing(torn)}")
-    if not pieces:
-        pieces.append("the metrics and ROIs differ")
-    return f" So there is no single winner: {'; '.join(pieces)}."
-
-
-def _many_pairs(reading: Reading, rows: list[Row]) -> str:
-    found = Counter(row.outcome for row in rows)
-    decided = [row for row in rows if row.winner]
-    metrics = len({row.metric for row in rows})
-    parts: list[tuple[int, str]] = []
-    for network in reading.networks:
-        own = [row for row in rows if network in row.pair]
-        won = sum(row.winner == network for row in own)
-        lost = sum(row.winner not in ("", network) for row in own)
-        if own:
-            text = f"{network} is closer in {won} and farther in {lost} of its {len(own)}"
-            parts.append((lost - won, text))
-    over = OVER[reading.pairing]
-    by = "by ROI" if metrics == 1 else f"by ROI and {metrics} metrics"
-    text = (
-        f"{over[0].upper()}{over[1:]}, of {counted(len(rows), 'comparison')} "
-        f"({counted(len(reading.pairs), 'pair')} of networks {by}) "
-        f"{_are(len(decided), 'decided')}, {found['equivalent']} equivalent and "
-        f"{found['undecided']} undecided: "
-        f"{'; '.join(text for _, text in sorted(parts, key=lambda part: part[0]))}."
-    )
-    if decided:
-        top = max(decided, key=lambda row: abs(row.difference))
-        loser = next(n for n in top.pair if n != top.winner)
-        text += (
-            f" The largest decided difference is {_size(top)}, of {top.winner} over {loser} in "
-            f"{top.roi} by {reading.label(top.metric)}."
-        )
-    torn = [
-        f"{pair[0]} against {pair[1]}"
-        for pair in reading.pairs
-        if len({row.winner for row in decided if row.pair == pair}) > 1
-    ]
-    if torn:
-        text += f" No single winner, because metrics or ROIs differ: {listing(torn, 8)}."
-    return text
-
-
-def _are(n: int, word: str) -> str:
-    return f"{n} {'is' if n == 1 else 'are'} {word}"
+    within = [reading.label(m) for m, names in winners.items() if len(names) > 1]
+    if len(within) == len(winners):
+        return f"the ROIs disagree within {listing(within)}"
+    return "the metrics disagree" + (f", and ROIs within {listing(within)}" if within else "")
 
 
 def _sure(reading: Reading, rows: list[Row]) -> str:
     pieces = []
     if rows:
-        decided = [row for row in rows if row.winner]
-        family = Counter(row.metric for row in rows)
-        sizes = sorted(set(family.values()))
-        size = listing(sizes) if len(sizes) < 3 else f"{sizes[0]} to {sizes[-1]}"
-        each = "each metric's " if len(family) > 1 else "the "
-        holm = f"Holm's correction over {each}{size} {'row' if sizes == [1] else 'rows'}"
-        known = [row.p_fwer for row in (decided or rows) if np.isfinite(row.p_fwer)]
-        if decided:
+        pieces.append(_decided(rows))
+        small = [r for r in rows if r.winner and r.p_equivalence < ALPHA]
+        if small:
             pieces.append(
-                f"a winner is named only where p < {ALPHA:g} after {holm} (largest corrected p "
-                f"among the {len(decided)} named: {p_value(max(known, default=np.nan))})"
+                f"{len(small)} of the named differences {'is' if len(small) == 1 else 'are'} "
+                "significant yet within the equivalence range, so small"
             )
-        else:
-            least = f" (smallest corrected p: {p_value(min(known))})" if known else ""
-            pieces.append(f"no difference reached p < {ALPHA:g} after {holm}{least}")
         same = [row.p_equivalence for row in rows if row.outcome == "equivalent"]
         if same:
             pieces.append(
-                f"equivalence was tested (largest p {p_value(max(same))}) against "
-                f"±{_bound(reading)} of the lower noise ceiling"
+                f"“Equivalent” means within ±{_bound(reading)} % of the lower noise ceiling "
+                f"(p {_at_most(max(same), len(same))}, not corrected)"
             )
+    pieces.append(_beyond_chance(reading))
+    dof = [v for own in reading.by_metric("dof").values() for v in own.values()]
+    t = f" from t with {_span(dof)} degrees of freedom" if dof else ""
+    pieces.append(
+        f"intervals are {reading.confidence * 100:g} %{t}, conditional on the fitted models"
+    )
+    return _sentences(pieces)
+
+
+def _decided(rows: list[Row]) -> str:
+    """The rule by which a winner is named, and how clear the named ones are."""
+    decided = [row for row in rows if row.winner]
+    sizes = sorted(set(Counter(row.metric for row in rows).values()))
+    size = listing(sizes) if len(sizes) < 3 else f"{sizes[0]} to {sizes[-1]}"
+    each = "each metric's " if len({row.metric for row in rows}) > 1 else "the "
+    holm = f"Holm's correction over {each}{size} {'row' if sizes == [1] else 'rows'}"
+    known = [row.p_fwer for row in (decided or rows) if np.isfinite(row.p_fwer)]
+    if decided:
+        return (
+            f"a winner is named only where p < {ALPHA:g} after {holm} (the {len(decided)} named: "
+            f"p {_at_most(max(known, default=np.nan), len(decided))})"
+        )
+    least = f" (smallest corrected p: {p_value(min(known))})" if known else ""
+    return f"no difference reached p < {ALPHA:g} after {holm}{least}"
+
+
+def _at_most(p: float, n: int) -> str:
+    """The largest of n p values, to stand after the letter p."""
+    text = p_value(p)
+    return text if text[0] in "<>" else f"= {text}" if n == 1 else f"≤ {text}"
+
+
+def _beyond_chance(reading: Reading) -> str:
     cells = []
     for metric in reading.metrics:
         p = reading.result["p_null_fwer"].sel(metric=metric).values
         p = p[np.isfinite(p)]
         if p.size:
             cells.append(f"{int((p < ALPHA).sum())} of {p.size} by {reading.label(metric)}")
-    if cells:
-        pieces.append(
-            f"scores beyond chance (family-wise p < {ALPHA:g}) in layer × ROI cells: "
-            f"{listing(cells)}"
-        )
-    dof = [v for own in reading.by_metric("dof").values() for v in own.values()]
-    t = f" from t with {_span(dof)} degrees of freedom" if dof else ""
-    pieces.append(
-        f"intervals are {reading.confidence * 100:g} %{t}, conditional on the fitted models"
-    )
-    text = "; ".join(pieces)
-    return f"{text[0].upper()}{text[1:]}."
+    if not cells:
+        return ""
+    return f"layer × ROI scores beyond chance (family-wise p < {ALPHA:g}): {listing(cells)}"
 
 
 def _span(values: list[int]) -> str:
@@ -209,19 +215,18 @@ def _span(values: list[int]) -> str:
 
 
 def _bound(reading: Reading) -> str:
-    return f"{float(reading.inference.get('equivalence_bound', 0.1)):g}"
+    """Half width of the equivalence range in per cent of the ceiling."""
+    return f"{100 * float(reading.inference.get('equivalence_bound', 0.1)):g}"
 
 
 def _limits(reading: Reading, rows: list[Row]) -> str:
     pieces = []
-    if rows:
-        open_ = sum(row.outcome == "undecided" for row in rows)
-        if open_:
-            pieces.append(
-                f"{open_} of {counted(len(rows), 'comparison')} "
-                f"{'is' if open_ == 1 else 'are'} undecided, which does not show that the networks "
-                "are equally close there"
-            )
+    open_ = sum(row.outcome == "undecided" for row in rows)
+    if open_:
+        pieces.append(
+            f"“Undecided” ({open_} of {counted(len(rows), 'comparison')}) does not mean equally "
+            "close"
+        )
     left_out = reading.by_metric("left_out")
     if left_out:
         sources = list(dict.fromkeys(s for v in left_out.values() for s in v))
@@ -239,14 +244,21 @@ def _limits(reading: Reading, rows: list[Row]) -> str:
     if reading.simulated:
         pieces.append("data are simulated, so nothing follows about real brains or real networks")
     else:
-        noted = [n for n in reading.attr("networks", []) if n.get("note")]
-        if noted:
-            pieces.append(
-                "it holds for the networks as they were ("
-                + "; ".join(f"{n['name']}: {str(n['note']).rstrip('.')}" for n in noted)
-                + ")"
-            )
-        pieces.append("a difference between two networks does not say which of their many "
-                      "differences causes it")  # fmt: skip
-    text = "; ".join(pieces)
-    return f"{text[0].upper()}{text[1:]}."
+        pieces.append(_versions(reading))
+        pieces.append("a difference between two networks does not say what in them causes it")
+    return _sentences(pieces)
+
+
+def _versions(reading: Reading) -> str:
+    """That the answer holds for the networks as they were: notes of the first contrast's two."""
+    notes = {n["name"]: str(n["note"]) for n in reading.attr("networks", []) if n.get("note")}
+    asked = reading.pairs[0] if reading.pairs else tuple(reading.networks[:2])
+    short = {name: notes[name].split(";")[0].rstrip(". ") for name in asked if name in notes}
+    if not notes:
+        return ""
+    told = "; ".join(f"{name}: {note}" for name, note in short.items())
+    return (
+        "it holds for these versions of the networks only"
+        + (f" ({told})" if told else "")
+        + ", all described under “Networks” below"
+    )

@@ -30,6 +30,18 @@ OKABE_ITO = (
     "#000000",
     "#8C8C00",
 )
+# Tol's muted palette for what is no network (categories of stimuli)
+CATEGORIES = (
+    "#332288",
+    "#CC6677",
+    "#117733",
+    "#DDCC77",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+)
 MARKERS = "osD^vPXp"
 INK, GREY, CEILING = "#222222", "#777777", "#D9D9D9"
 WIDTH = 7.2  # inches: two columns of a journal, so that 7 pt stay 7 pt in print

@@ -121,10 +121,12 @@ def add_extra(
     ----------
     kind : {"rdm", "embedding", "matrix", "map", "table"}
         rdm: `values(item, pair)` with `stimulus_id(stimulus)`, optional `category(stimulus)`.
-        embedding: `xy(item, axis)` with `label(item)` and `group(item)`.
+        embedding: `xy(item, axis)` with `label(item)` and `group(item)`; optional `panel(item)`
+        for several arrangements side by side.
         matrix: `values(row, column)` with labelled rows and columns.
         map: `values(voxel)`, `ijk(voxel, axis)`; affine and shape in attrs.
-        table: any number of 1-D arrays of one length, a column each.
+        table: any number of 1-D arrays of one length, a column each; `columns` in attrs: what
+        they mean, {role: sentence}.
     metric : str
         The page it belongs to; "" for the index.
     title, caption : str

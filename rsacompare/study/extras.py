@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import rankdata
 
 from rsacompare.kernels import correlate
 from rsacompare.metrics.evidence import Evidence, PairEvidence
@@ -76,14 +75,14 @@ def of_truth(tree: xr.DataTree) -> list[Extra]:
         column: xr.DataArray([record[column] for record in truth["means"]], dims="row")
         for column in columns
     }
-    explained = "; ".join(f"{column}: {text}" for column, text in truth["meaning"].items())
     return [
         {
             "kind": "table",
             "metric": "",
             "title": "The known answer of this simulation",
-            "caption": f"{truth['sentence']} Means over layers and ROIs. {explained}.",
+            "caption": f"{truth['sentence']} Means over layers and ROIs.",
             "arrays": arrays,
+            "columns": dict(truth["meaning"]),
         }
     ]
 
@@ -128,30 +127,31 @@ def _of_one_stimulus_set(
             )
         )
     if categories:
-        for name, rdm in shown.items():
-            xy, stress = arrange(_square(rdm, len(ids)))
-            extras.append(
-                _embedding(
-                    metric,
-                    xy,
-                    label=list(ids),
-                    group=[categories.get(i, "other") for i in ids],
-                    title=f"Arrangement of the stimuli: {name}",
-                    caption=(
-                        "Each point is one stimulus; near points have similar activity patterns. "
-                        f"Multidimensional scaling of the RDM, stress-1 {stress:.2f}."
-                    ),
-                )
+        placed = {name: arrange(_square(rdm, len(ids))) for name, rdm in shown.items()}
+        stresses = [value for _, value in placed.values()]
+        extras.append(
+            _embedding(
+                metric,
+                np.concatenate([xy for xy, _ in placed.values()]),
+                label=[*ids] * len(placed),
+                group=[categories.get(i, "other") for i in ids] * len(placed),
+                panel=[name for name in placed for _ in ids],
+                title="Arrangement of the stimuli",
+                caption=(
+                    "A panel per RDM shown above. Each point is one stimulus; near points have "
+                    "similar activity patterns. Multidimensional scaling of each RDM, stress-1 "
+                    f"{min(stresses):.2f} to {max(stresses):.2f} (above 0.2 is poor)."
+                ),
             )
+        )
     return extras
 
 
 def _rdm_extra(
     metric: str, ids: np.ndarray, rdms: Mapping[str, np.ndarray], categories: Mapping[str, str]
 ) -> Extra:
-    percentile = np.array([100 * (rankdata(rdm) - 1) / (len(rdm) - 1) for rdm in rdms.values()])
     arrays = {
-        "values": xr.DataArray(percentile, dims=("item", "pair")),
+        "values": xr.DataArray(np.stack(list(rdms.values())), dims=("item", "pair")),
         "label": xr.DataArray(list(rdms), dims="item"),
         "stimulus_id": xr.DataArray(ids, dims="stimulus"),
     }
@@ -164,17 +164,24 @@ def _rdm_extra(
         "title": "Representational dissimilarity matrices",
         "caption": (
             "Subject-mean RDM of each ROI, and of each network the layer whose score is highest "
-            "on average over ROIs (chosen on the same data: for looking, not for testing). "
-            "Dissimilarities as percentiles within each RDM."
+            "on average over ROIs (chosen on the same data: for looking, not for testing)."
         ),
         "arrays": arrays,
-        "unit": "dissimilarity (percentile)",
+        "unit": "dissimilarity",
     }
 
 
 def _embedding(
-    metric: str, xy: np.ndarray, *, label: list[str], group: list[str], title: str, caption: str
+    metric: str,
+    xy: np.ndarray,
+    *,
+    label: list[str],
+    group: list[str],
+    title: str,
+    caption: str,
+    panel: list[str] | None = None,
 ) -> Extra:
+    panels = {} if panel is None else {"panel": xr.DataArray(panel, dims="item")}
     return {
         "kind": "embedding",
         "metric": metric,
@@ -184,6 +191,7 @@ def _embedding(
             "xy": xr.DataArray(xy, dims=("item", "axis")),
             "label": xr.DataArray(label, dims="item"),
             "group": xr.DataArray(group, dims="item"),
+            **panels,
         },
     }
 

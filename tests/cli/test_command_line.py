@@ -188,7 +188,7 @@ def test_a_run_tells_the_answer_and_where_the_report_is(tiny, tmp_path, call):
     result = call("run", tiny.file, "--out", tmp_path / "x", "--jobs", 2, "--seed", 5)
     assert result.exit_code == 0
     first, last = result.stdout.strip().splitlines()
-    assert first.startswith("rsa: first − second, mean over layers: EVC ")
+    assert first.startswith("rsa: first − second, over the common range of relative depth: EVC ")
     assert last.startswith(f"report: {tmp_path / 'x' / 'index.html'} (")
     stages = result.stderr.strip().splitlines()
     assert stages[0] == "load (3)"

@@ -179,11 +179,21 @@ def test_pages_are_rebuilt_from_stored_results(tiny, tmp_path, monkeypatch):
     assert {k: v for k, v in read(tmp_path / "again").items() if k.endswith(".html")} == pages
 
 
+def test_a_rebuild_takes_figures_of_an_earlier_report_away(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "report", rc.report)
+    pipeline.run(tiny.file, tmp_path / "out")
+    before = set(read(tmp_path / "out"))
+    (tmp_path / "out" / "figures" / "rsa-old.svg").write_text("<svg/>")
+    pipeline.rebuild(tmp_path / "out")
+    assert set(read(tmp_path / "out")) == before
+    assert "figures/rsa-heat-maps.svg" in before
+
+
 def test_the_answer_is_one_line_a_metric(tiny):
     result = pipeline.run(tiny.file)
-    rows = rc.tables(result)["contrasts"].query("pairing == 'mean'")
+    rows = rc.tables(result)["contrasts"].query("pairing == 'depth'")  # unequal layers
     (line,) = pipeline.answer(result)
-    assert line.startswith("rsa: first − second, mean over layers: EVC ")
+    assert line.startswith("rsa: first − second, over the common range of relative depth: EVC ")
     for row in rows.itertuples():
         assert f"{row.roi} {row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]" in line
 
@@ -194,9 +204,9 @@ def test_the_answer_over_many_rois_is_counted(tiny):
     tiny.write_brain()
     tiny.write(('rois = ["EVC", "IT"]', ""))
     result = pipeline.run(tiny.file)
-    mean = result["contrast_pairing"] == "mean"
-    result["contrast_verdict"][np.flatnonzero(mean)] = ["a", "b", "undecided", "a"]
+    shown = result["contrast_pairing"] == "depth"
+    result["contrast_verdict"][np.flatnonzero(shown)] = ["a", "b", "undecided", "a"]
     assert pipeline.answer(result) == [
-        "rsa: first − second, mean over layers: "
+        "rsa: first − second, over the common range of relative depth: "
         "first closer in 2, second closer in 1, undecided in 1 of 4 ROIs"
     ]

@@ -43,78 +43,98 @@ def told(make_result):
 
 def test_one_winner_everywhere(told):
     (won, _, _), _ = told({"*": "a"})
-    assert "by decoding, net0 is closer to the brain than net1 in all 2 ROIs" in won
-    assert "by encoding, net0 is closer in all 2 ROIs" in won
-    assert "no single winner" not in won
-    assert "net1 is closer" not in won
+    assert won.startswith("Averaged over layers, between net0 and net1, decoding finds net0 closer")
+    assert "encoding finds net0 closer to the brain in both ROIs" in won
+    assert "disagree" not in won
+    assert "net1 closer" not in won
 
 
 def test_size_is_that_of_the_largest_row_in_the_winners_favour(told):
     (won, _, _), reading = told({"*": "b"}, metrics=("rsa",))
     top = max(reading.rows("rsa", None, "mean"), key=lambda r: abs(r.difference))
     assert top.difference < 0
-    expected = f"{-top.difference:.3f} [{-top.ci_high:.3f}, {-top.ci_low:.3f}] in {top.roi}"
-    assert (
-        f"net1 is closer to the brain than net0 in all 2 ROIs (largest difference {expected}"
-        in (won.replace("−", "-"))
-    )
+    expected = f"{-top.difference:.3f} [{-top.ci_high:.3f}, {-top.ci_low:.3f}], in {top.roi}"
+    found = f"RSA finds net1 closer to the brain in both ROIs (by up to {expected})"
+    assert found in won.replace("−", "-")
 
 
 def test_metrics_that_disagree_name_no_single_winner(told):
     (won, _, _), _ = told({"decoding": "a", "encoding": "b"})
-    assert "So there is no single winner: the metrics differ: decoding favours net0" in won
-    assert "encoding favours net1" in won
+    assert won.startswith("The metrics disagree, so no single network won: averaged over layers")
+    assert "decoding finds net0 closer" in won
+    assert "encoding finds net1 closer" in won
 
 
 def test_rois_that_disagree_name_no_single_winner(told):
     key = ("rsa", "LOC", "net0", "net1")
     (won, _, _), _ = told({"*": "a", key: "b"}, metrics=("rsa",))
-    assert "no single winner: the ROIs differ within RSA" in won
+    assert won.startswith("The ROIs disagree within RSA, so no single network won")
+    assert "net0 closer to the brain in V1" in won
+    assert "net1 closer to the brain in LOC" in won
 
 
 def test_undecided_is_said_and_not_taken_for_equality(told):
-    (won, sure, limits), _ = told({"*": "undecided"}, metrics=("rsa",))
-    assert "net0 against net1 is undecided in all 2 ROIs" in won
+    (won, sure, limits), reading = told({"*": "undecided"}, metrics=("rsa",))
+    top = max(reading.rows("rsa", None, "mean"), key=lambda r: abs(r.difference))
+    assert "RSA is undecided in both ROIs" in won
+    assert f"largest observed difference {abs(top.difference):.3f}" in won
+    assert f"for net0, in {top.roi})" in won
     assert "closer" not in won
     assert "No difference reached p < 0.05 after Holm's correction over the 2 rows" in sure
-    assert "2 of 2 comparisons are undecided, which does not show that the networks are" in (
-        limits[0].lower() + limits[1:]
-    )
+    assert "“Undecided” (2 of 2 comparisons) does not mean equally close" in limits
 
 
 def test_equivalence_is_its_own_outcome(told):
     (won, sure, limits), _ = told({"*": "equivalent"}, metrics=("rsa",), rois=("V1",))
-    assert "by RSA, the two are equivalent in the one ROI (V1)" in won
-    assert "equivalence was tested" in sure
-    assert "±0.1 of the lower noise ceiling" in sure
-    assert "undecided" not in limits
+    assert "RSA finds the two equivalent in V1, the one ROI" in won
+    assert "“Equivalent” means within ±10 % of the lower noise ceiling" in sure
+    assert "not corrected" in sure
+    assert "ndecided" not in won + limits
 
 
-def test_many_networks_are_counted_right(told):
+def test_a_winner_within_the_equivalence_range_is_called_small(told):
+    _, reading = told({"*": "a"}, metrics=("rsa",))
+    result = reading.result
+    p = np.where(result["contrast_roi"].values == "V1", 0.01, 0.9)
+    result["contrast_p_equivalence"] = ("contrast", p)
+    sure = sentences.answer(Reading(result))[1][1]
+    assert "1 of the named differences is significant yet within the equivalence range" in sure
+    result["contrast_p_equivalence"] = ("contrast", p * 0 + 0.9)
+    assert "equivalence range" not in sentences.answer(Reading(result))[1][1]
+
+
+def test_the_first_contrast_is_told_first_and_the_others_in_a_clause_each(told):
     verdicts = {
         "*": "undecided",
         ("rsa", "V1", "net0", "net1"): "a",
-        ("rsa", "V1", "net1", "net2"): "b",
         ("rsa", "LOC", "net0", "net1"): "b",
-        ("rsa", "LOC", "net0", "net2"): "equivalent",
+        ("rsa", "V1", "net1", "net2"): "b",
+        ("rsa", "LOC", "net1", "net2"): "equivalent",
     }
     (won, sure, _), _ = told(verdicts, n_networks=3, metrics=("rsa",))
-    assert (
-        "of 6 comparisons (3 pairs of networks by ROI) 3 are decided, 1 equivalent and 2 undecided"
-        in won
+    first, second, third = (
+        won.index(f"etween {a} and {b}")
+        for a, b in (("net0", "net1"), ("net1", "net2"), ("net0", "net2"))
     )
-    assert "net2 is closer in 1 and farther in 0 of its 4" in won
-    assert "net0 is closer in 1 and farther in 1 of its 4" in won
-    assert "net1 is closer in 1 and farther in 2 of its 4" in won
-    assert won.index("net2 is closer") < won.index("net0 is closer") < won.index("net1 is closer")
-    assert "No single winner, because metrics or ROIs differ: net0 against net1." in won
-    assert "among the 3 named" in sure
+    assert first < second < third  # the one with nothing decided comes last
+    assert won.startswith("The ROIs disagree within RSA, so no single network won")
+    assert "net2 closer to the brain in V1" in won[second:third]
+    assert "the two equivalent in LOC" in won[second:third]
+    assert won[:third].endswith("nothing is decided b")
+    assert "closer" not in won[third:]
+    assert "the 3 named: p " in sure
+
+
+def test_many_pairs_are_not_all_spelled_out(told):
+    (won, _, _), _ = told({"*": "a"}, n_networks=5, metrics=("rsa",))
+    assert won.count("closer to the brain") == 1 + sentences.MOST_PAIRS
+    assert "4 more pairs with something decided stand in the table below" in won
 
 
 def test_what_it_does_not_show_follows_from_the_study(told):
     (_, _, real), _ = told({"*": "a"})
     assert "1-bit weights" in real  # the note of the networks
-    assert "with 5 subjects per ROI a claim about people in general is weak" in real
+    assert "With 5 subjects per ROI a claim about people in general is weak" in real
     assert "training stimuli and draw of units" in real
     (_, _, simulated), _ = told({"*": "a"}, simulated=1)
     assert "nothing follows about real brains or real networks" in simulated
@@ -131,4 +151,4 @@ def test_how_sure_counts_cells_beyond_chance(told):
 def test_a_missing_verdict_is_undecided(told):
     (won, _, _), reading = told({"*": "a", "rsa": ""}, metrics=("rsa",))
     assert {row.outcome for row in reading.contrasts} == {"undecided"}
-    assert "undecided in all 2 ROIs" in won
+    assert "undecided in both ROIs" in won

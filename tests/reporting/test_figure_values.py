@@ -1,6 +1,7 @@
 """What a figure shows is what the result says: heights, points, whiskers, bands, marks."""
 
 import json
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -132,15 +133,59 @@ def test_roi_panels_show_every_network_subject_and_ceiling(real, real_result):
             cells = real_result.sel(metric="rsa", roi=roi).isel(layer=own)
             line = _labelled(axis, network)
             np.testing.assert_allclose(line.get_ydata(), cells["mean_score"])
-            # beside its depth by no more than the sideways shift
-            assert np.abs(line.get_xdata() - cells["depth"].values).max() < 0.02
+            np.testing.assert_allclose(np.diff(line.get_xdata()), 1)  # a place for every layer
             dots = _labelled(axis, f"subjects {network}").get_offsets()
             scores = cells["score"].dropna("subject").values
             np.testing.assert_allclose(np.sort(dots[:, 1]), np.sort(scores.ravel()))
+        ends = [_labelled(axis, n).get_xdata()[[0, -1]] for n in real.networks]
+        assert all(a[1] < b[0] for a, b in pairwise(ends))  # one network after the other
         band = _labelled(axis, "ceiling")
         low = float(real_result["group_ceiling_low"].sel(metric="rsa", roi=roi)[0])
         high = float(real_result["group_ceiling_high"].sel(metric="rsa", roi=roi)[0])
         assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((low, high))
+
+
+def test_layers_are_named_below_the_panels_in_their_networks_colour(real):
+    axis = panels.roi_panels(real, "rsa").figure.axes[-1]
+    labels = axis.get_xticklabels()
+    names = {(t.get_text(), to_hex(t.get_color()).upper()) for t in labels}
+    assert ("conv1", style.OKABE_ITO[0]) in names
+    assert ("block18", style.OKABE_ITO[1]) in names
+    at = _labelled(axis, "resnet50_w1a2").get_xdata()
+    assert [t.get_position()[0] for t in labels if t.get_text() == "block18"] == [at[-1]]
+
+
+def test_depth_curves_are_the_means_over_depth(real, real_result, phantom):
+    assert panels.depth_curves(phantom, "rsa") is None  # equal counts: the same as the panels
+    drawing = panels.depth_curves(real, "rsa")
+    for axis, roi in zip(drawing.figure.axes, real.rois("rsa"), strict=True):
+        for network in real.networks:
+            own = real_result["network"].values == network
+            cells = real_result.sel(metric="rsa", roi=roi).isel(layer=own)
+            line = _labelled(axis, network)
+            np.testing.assert_allclose(line.get_xdata(), cells["depth"])
+            np.testing.assert_allclose(line.get_ydata(), cells["mean_score"])
+
+
+def test_stimuli_have_a_panel_per_rdm(real):
+    xy = np.random.default_rng(1).normal(size=(12, 2))
+    roles = {
+        "xy": xy,
+        "label": np.array(list("abcdef") * 2),
+        "group": np.array(["face", "face", "face", "tool", "tool", "tool"] * 2),
+        "panel": np.array(["brain: IT"] * 6 + ["squeezenet/fire9"] * 6),
+    }
+    figure = extras.embedding(real, {"title": "t", "caption": "c.", "roles": list(roles)}, roles)
+    axes = figure.figure.axes
+    assert [a.get_title(loc="left") for a in axes] == ["brain: IT", "squeezenet/fire9"]
+    for n, axis in enumerate(axes):
+        for m, group in enumerate(("face", "tool")):
+            start = 6 * n + 3 * m
+            points = _labelled(axis, f"points {group}").get_xydata()
+            np.testing.assert_allclose(points, xy[start : start + 3])
+    hues = {to_hex(line.get_color()).upper() for line in axes[0].lines}
+    assert len(hues) == 2
+    assert not hues & set(style.OKABE_ITO)  # no network's colour
 
 
 def test_a_ceiling_that_depends_on_the_layer_is_a_line_per_network(phantom, phantom_result):
@@ -267,6 +312,9 @@ def _all_drawings(reading):
     yield figures.answer(reading)
     for metric in reading.metrics:
         yield panels.roi_panels(reading, metric)
+        curves = panels.depth_curves(reading, metric)
+        if curves is not None:
+            yield curves
         yield maps.score_maps(reading, metric)
         yield figures.layer_pairs(reading, metric, reading.pairs[0])
         for extra, roles in iter_extras(reading.result, metric):

@@ -88,12 +88,14 @@ def test_contrast_table_holds_every_row_with_its_numbers(metric, small_pages, sm
     expected = []
     for pairing in ("mean", "depth", "best", "ordinal"):
         for r in reading.rows(metric, None, pairing):
-            layers = [] if pairing in ("mean", "depth") else [f"{r.layer_a} {r.layer_b}"]
+            layers = {
+                "ordinal": [f"{r.layer_a} {r.layer_b}"],
+                "best": [f"{r.layer_a} (71 %) {r.layer_b} (64 %)"],
+            }.get(pairing, [])
             ps = [p_value(p) for p in (r.p, r.p_fwer, r.p_equivalence)]
             size = [number(r.difference, signed=True), interval(r.ci_low, r.ci_high)]
-            verdict = f"{r.outcome} {r.note}".strip()
             bound = f"±{number(r.bound)}"
-            expected.append([r.roi, *layers, *size, f"{r.dof:g}", *ps, bound, verdict])
+            expected.append([r.roi, *layers, *size, f"{r.dof:g}", *ps, bound, r.outcome])
     assert len(expected) == 3 * (3 + 3)
     assert lines == expected
 
@@ -162,11 +164,14 @@ def test_truth_table_and_other_tables_are_tables(phantom_result, tiny_result, tm
     _, roles = next(iter_extras(phantom_result, ""))
     arrays = {k: xr.DataArray(v, dims="row") for k, v in roles.items()}
     result = add_extra(
-        tiny_result, kind="table", metric="", title="The truth", caption="Built in.", arrays=arrays
-    )
+        tiny_result, kind="table", metric="", title="The truth", caption="Built in.",
+        arrays=arrays, columns={"share of the network": "what the region has of it"},
+    )  # fmt: skip
     index = report(result, tmp_path)
     text = _text(_parse(index))
     assert "The truth network share of the network sim-alexnet 0.410 sim-resnet50 0.320" in text
+    explained = next(d for d in _parse(index).iter("dl"))
+    assert _text(explained) == "share of the network what the region has of it"
 
 
 def test_stored_result_gives_the_same_pages(small_result, small_pages, tmp_path):
@@ -175,6 +180,29 @@ def test_stored_result_gives_the_same_pages(small_result, small_pages, tmp_path)
     assert index == tmp_path / "index.html"
     for page in _pages(small_pages):
         assert (tmp_path / page.name).read_bytes() == page.read_bytes()
+
+
+def test_a_rebuild_leaves_no_page_or_figure_of_an_earlier_report(tiny_result, tmp_path):
+    report(tiny_result, tmp_path)
+    earlier = (tmp_path / "rsa.html").read_text("utf-8").replace("rsa-", "gone-")
+    (tmp_path / "gone.html").write_text(earlier, encoding="utf-8")
+    (tmp_path / "mine.html").write_text("<p>not made by us</p>", encoding="utf-8")
+    before = {p.name for p in (tmp_path / "figures").iterdir()}
+    for name in ("gone-heat-maps.svg", "gone-heat-maps.png", "notes.txt"):
+        (tmp_path / "figures" / name).write_bytes(b"x")
+    report(tiny_result, tmp_path)
+    assert {p.name for p in _pages(tmp_path)} == {"index.html", "mine.html", "rsa.html"}
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == before | {"notes.txt"}
+
+
+def test_the_pairing_of_the_answer_comes_first_and_open(real_pages):
+    section = next(
+        s for s in _parse(real_pages / "rsa.html").iter("section") if s.attrib["id"] == "contrasts"
+    )
+    assert _text(section.find("h3")) == "Pairing: depth, which the first page shows"
+    folded = [_text(s) for s in section.iter("summary")]
+    assert [s.split(" (")[0] for s in folded] == ["Pairing: mean", "Pairing: best"]
+    assert all(re.search(r"\(\d+ rows?: \d+ ", s) for s in folded)
 
 
 def test_missing_or_broken_result_is_an_error_and_writes_nothing(tmp_path):

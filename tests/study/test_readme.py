@@ -59,6 +59,11 @@ def test_numbers_of_the_real_study():
             )
             assert row["p_fwer"] == pytest.approx(float(p), abs=0.00051)
             assert {"a": "SqueezeNet"}.get(row["verdict"], row["verdict"]) == verdict
+    stated = re.search(r"p = (\.\d+) for their curves.*?but (\.\d+) for the means", README, re.S)
+    assert stated is not None
+    for pairing, p in zip(("depth", "mean"), stated.groups(), strict=True):
+        row = table.loc[pairing, "alexnet_w1a2", "resnet50_w1a2", "IT"]
+        assert row["p_equivalence"] == pytest.approx(float(p), abs=0.00051)
     best = result["mean_score"].sel(metric="rsa", roi="IT")
     low_bit = best["network"].isin(["alexnet_w1a2", "resnet50_w1a2"])
     assert best.where(low_bit).max().item() == pytest.approx(0.13, abs=0.005)
