@@ -149,7 +149,8 @@ def null_family(
         joblib.delayed(permutation.null_block)(family, options.seed, i, size) for i, size in blocks
     )
     stage = f"{family.metric}: permutations"
-    return np.concatenate(list(_watched(pool(jobs), stage, len(blocks), progress)))
+    null = np.concatenate(list(_watched(pool(jobs), stage, len(blocks), progress)))
+    return permutation.widen_cross_validated(family, null)
 
 
 def _blocks(n: int, size: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -130,16 +131,22 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def provenance() -> dict[str, Any]:
-    """Versions of what computes here."""
+@cache
+def _versions() -> dict[str, str]:
+    """Installed versions, looked up once: every cell's hash asks, and it takes milliseconds."""
     versions = {}
     for library in LIBRARIES:
         try:
             versions[library] = version(library)
         except PackageNotFoundError:
             continue
+    return versions
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what computes here."""
     return {
-        "versions": versions,
+        "versions": dict(_versions()),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
