@@ -95,6 +95,7 @@ def simulations(preset: str, split: bool = True, n: int = N, subjects: int = 3) 
 
 
 def rate(what: str, metric: str, *which, **options) -> float:
+    """Share of a metric's simulations in which it happened."""
     table = simulations(*which, **options)
     return float(table.loc[table["metric"] == metric, what].mean())
 
@@ -122,7 +123,9 @@ def test_power_beside_it():
     for metric in METRICS:
         assert rate("any p_null_fwer", metric, **three) > 0.9
     assert rate("contrast mean", "encoding", **three) > 0.2
-    assert rate("contrast mean", "encoding", "closer", n=20, subjects=5) > 0.8
+    five = {"preset": "closer", "n": 20, "subjects": 5}
+    assert rate("contrast mean", "encoding", **five) > 0.5  # .80
+    assert rate("contrast mean", "decoding", **five) > 0.1  # .35; rsa .05
 
 
 @pytest.mark.parametrize("metric", ["decoding", "encoding"])
