@@ -131,12 +131,12 @@ class Halves:
         """The original levels are split once; draws act inside the halves."""
         stimuli = {
             key: resample.halves(
-                resample.stream(seed, "halves", "stimuli", ids),
-                len(ids),
+                resample.stream(seed, "halves", "stimuli", pool.ids),
+                len(pool.ids),
                 n_splits,
-                family.fold[key],
-            )
-            for key, ids in family.ids.items()
+                pool.fold(family.fold[key]),
+            )[:, pool.own]
+            for key, pool in family.pool.items()
         }
         subjects = {
             own: resample.halves(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from rsacompare.errors import DataError
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence
 from rsacompare.metrics.many import score_draws, score_draws_of_units
@@ -15,6 +16,46 @@ from rsacompare.schema.results import Cell, Comparison
 Sources = frozenset[str]
 Key = tuple[str, ...]
 HELD_OUT_SUBJECTS = 8  # from this many on, the best layer is chosen on other subjects too
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The stimuli of all cells of an ROI that share any, directly or through others.
+
+    A stimulus has one multiplicity, one place in a permutation and one half of a split, in
+    whatever order a cell holds its stimuli and whichever of the others it lacks: what two
+    subjects saw is one stimulus, and its chance is shared.
+
+    Attributes
+    ----------
+    ids : (member,) str
+        Sorted.
+    own : (stimulus,) int
+        Where the stimuli of a key stand among the members.
+    whole : bool
+        True when every cell of the pool has all of its stimuli.
+    """
+
+    ids: np.ndarray
+    own: np.ndarray
+    whole: bool
+
+    def fold(self, fold: np.ndarray | None) -> np.ndarray | None:
+        """The key's folds in the order of the members; None where cells lack some of these."""
+        return None if fold is None or not self.whole else fold[np.argsort(self.own)]
+
+    def restrict(self, orders: np.ndarray) -> np.ndarray:
+        """Permutations of the members as permutations of the key's stimuli: (perm, stimulus).
+
+        A stimulus goes where its member goes; past members that the key lacks, on to where those
+        go. Every order of the key's stimuli stays equally likely.
+        """
+        place = np.full(len(self.ids), -1)
+        place[self.own] = np.arange(len(self.own))
+        to = np.take(orders, self.own, axis=1)
+        while (outside := place[to] < 0).any():
+            to = np.where(outside, np.take_along_axis(orders, to, axis=1), to)
+        return place[to]
 
 
 @dataclass
@@ -36,8 +77,12 @@ class Family:
         Cells with the same stimuli and folds share a key, hence their draws.
     ids : {key: (stimulus,) str}
     fold : {key: (stimulus,) int or None}
+    pool : {key: Pool}
+        The stimuli that are drawn together with those of the key.
     sources : tuple of str
         What the evidence declares beside the subjects.
+    scored : (cell,) bool
+        Which cells have a score.
     better : 1 or -1
         The direction of closeness.
     """
@@ -51,7 +96,9 @@ class Family:
     stimuli: list[Key]
     ids: dict[Key, np.ndarray]
     fold: dict[Key, np.ndarray | None]
+    pool: dict[Key, Pool]
     sources: tuple[str, ...]
+    scored: np.ndarray
     better: int = 1
     ceiling_groups: dict[str, list[list[int]]] = field(default_factory=dict)
 
@@ -63,10 +110,18 @@ class Family:
         """{layer: number of targets} for layers whose units are resampled."""
         if "units" not in self.sources:
             return {}
-        return {
-            layer: self.evidence[int(self.place[self.rois[0]][i, 0])].target_size
-            for i, layer in enumerate(self.layers)
-        }
+        found = {}
+        for i, layer in enumerate(self.layers):
+            places = [int(p) for rows in self.place.values() for p in rows[i]]
+            sizes = {self.evidence[p].target_size for p in places}
+            if len(sizes) > 1:
+                raise DataError(
+                    f"{self.metric}, {layer}: its evidence declares the source 'units', which are "
+                    f"the same for every subject and ROI of a layer, but holds {min(sizes)} to "
+                    f"{max(sizes)} targets; keep dead units as targets, or declare 'stimuli' alone"
+                )
+            found[layer] = sizes.pop()
+        return found
 
     def n_stimuli(self, roi: str) -> int:
         """The fewest stimuli that any cell of the ROI is scored on."""
@@ -88,17 +143,24 @@ def arrange(comparison: Comparison, metric: str, better: int) -> Family:
         zip(order, comparison.scores["network"].values.astype(str).tolist(), strict=True)
     )
     held = {cell: comparison.evidence[cell] for cell in cells}
+    score = comparison.scores["score"].sel(metric=metric, drop=True)
+    table = score.notnull().transpose("subject", "roi", "layer").to_series().to_dict()
+    scored = {c: bool(table[c.subject, c.roi, c.layer]) for c in cells}
     position = {cell: i for i, cell in enumerate(cells)}
     subjects, place = {}, {}
     for roi in comparison.scores["roi"].values.astype(str).tolist():
-        own = tuple(dict.fromkeys(c.subject for c in cells if c.roi == roi))
+        here = [c for c in cells if c.roi == roi]
+        # a subject without any score is no level of chance
+        able = [c for c in here if scored[c]]
+        own = tuple(dict.fromkeys(c.subject for c in able or here))
         if own:
             subjects[roi] = own
             place[roi] = np.array(
                 [[position[Cell(metric, layer, roi, s)] for s in own] for layer in layers]
             )
     evidence = list(held.values())
-    stimuli = [_stimulus_key(e) for e in evidence]
+    pools = _pools(cells, evidence)
+    stimuli = [_stimulus_key(e, pool) for e, pool in zip(evidence, pools, strict=True)]
     first = {key: evidence[i] for i, key in reversed(list(enumerate(stimuli)))}
     family = Family(
         metric=metric,
@@ -110,7 +172,9 @@ def arrange(comparison: Comparison, metric: str, better: int) -> Family:
         stimuli=stimuli,
         ids={key: np.asarray(e.stimulus_id) for key, e in first.items()},
         fold={key: e.fold for key, e in first.items()},
+        pool=dict(zip(stimuli, pools, strict=True)),
         sources=tuple(s for s in ("stimuli", "units") if all(s in e.sources for e in evidence)),
+        scored=np.array(list(scored.values())),
         better=better,
     )
     keys = [e.ceiling_key() for e in evidence]
@@ -122,9 +186,31 @@ def arrange(comparison: Comparison, metric: str, better: int) -> Family:
     return family
 
 
-def _stimulus_key(evidence: Evidence) -> Key:
-    ids = tuple(np.asarray(evidence.stimulus_id).astype(str).tolist())
-    return ids if evidence.fold is None else (*ids, "folds", *map(str, evidence.fold.tolist()))
+def _ids(evidence: Evidence) -> Key:
+    return tuple(np.asarray(evidence.stimulus_id).astype(str).tolist())
+
+
+def _stimulus_key(evidence: Evidence, pool: Pool) -> Key:
+    fold = () if evidence.fold is None else ("folds", *map(str, evidence.fold.tolist()))
+    return (*_ids(evidence), *fold, *(() if pool.whole else ("of", *pool.ids.tolist())))
+
+
+def _pools(cells: Iterable[Cell], evidence: Iterable[Evidence]) -> list[Pool]:
+    """Each cell's pool: the sets of stimuli of one ROI are joined where they overlap."""
+    keyed = [(c.roi, _ids(e)) for c, e in zip(cells, evidence, strict=True)]
+    joined: dict[str, list[set[str]]] = {}
+    for roi, ids in dict.fromkeys(keyed):
+        found = joined.setdefault(roi, [])
+        joined[roi] = [p for p in found if not p & set(ids)]
+        joined[roi].append(set(ids).union(*(p for p in found if p & set(ids))))
+    made: dict[tuple[str, Key], Pool] = {}
+    distinct = list(dict.fromkeys(keyed))
+    for roi, ids in distinct:
+        members = next(p for p in joined[roi] if p >= set(ids))
+        whole = all(len(k) == len(members) for r, k in distinct if r == roi and members >= set(k))
+        pool = np.array(sorted(members))
+        made[roi, ids] = Pool(pool, np.searchsorted(pool, ids), whole)
+    return [made[key] for key in keyed]
 
 
 @dataclass
@@ -150,9 +236,10 @@ def draw_block(family: Family, seed: int, index: int, size: int) -> Draws:
     every subject and ROI: that is what makes differences paired.
     """
     draws = Draws(size)
-    for key, ids in family.ids.items():
-        rng = resample.stream(seed, "bootstrap", "stimuli", ids, index)
-        draws.stimuli[key] = resample.multiplicities(rng, len(ids), size)
+    for key, pool in family.pool.items():
+        rng = resample.stream(seed, "bootstrap", "stimuli", pool.ids, index)
+        members = resample.multiplicities(rng, len(pool.ids), size)
+        draws.stimuli[key] = np.take(members, pool.own, axis=1)
     for subjects in set(family.subjects.values()):
         rng = resample.stream(seed, "bootstrap", "subjects", subjects, index)
         draws.subjects[subjects] = resample.multiplicities(rng, len(subjects), size)

@@ -114,6 +114,12 @@ def infer(
             fill_result(result, family, statistics, null, options)
             all_rows += contrast_table(family, rows, statistics, options)
             _describe(inference, family, options)
+            if inference["cross_validated"][metric]:
+                notes.append(
+                    f"{metric}: without a split, predictions were cross-validated over stimuli. "
+                    "Permutations re-index the predictions without refitting, which gives at least "
+                    "half the variance of a null with refits; the null was widened by √2 for that."
+                )
     notes += _floor_notes(scores)
     result = result.assign(contrast_variables(all_rows))
     described = options.described() | inference | {"random_state": options.seed}

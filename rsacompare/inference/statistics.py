@@ -144,7 +144,8 @@ def null_family(
 
     stage = f"{family.metric}: permutations"
     blocks = _blocks(options.n_permutations, permutation.BLOCK)
-    return np.concatenate(in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress))
+    null = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
+    return permutation.widen_cross_validated(family, np.concatenate(null))
 
 
 def _blocks(n: int, size: int) -> list[tuple[int, int]]:

@@ -50,6 +50,17 @@ def _contrast_row(
         difference = float(statistics.mean[r, used] @ vector)
         draws = {s: d[:, r][:, used] @ vector for s, d in statistics.mean_draws.items()}
     se = float(standard_error(draws, levels))
+    # equal networks: what is left of sums of equal numbers in another order is no difference
+    rounding = 1e-12 * float(np.abs(statistics.mean[r, row.layers]).max())
+    difference = 0.0 if abs(difference) <= rounding else difference
+    se = 0.0 if se <= rounding else se
+    unpaired = _unpaired(family, row)
+    if unpaired:
+        difference = se = np.nan
+        notes.append(
+            f"some layers have no score in {', '.join(unpaired)}: the networks would be compared "
+            "on different subjects"
+        )
     dof = np.asarray(float(min(levels.values(), default=1) - 1))
     low, high = bootstrap.t_interval(
         np.asarray(difference), np.asarray(se), dof, options.confidence
@@ -58,8 +69,12 @@ def _contrast_row(
     bound, p_equivalence, note = _equivalence(
         family, row, statistics, options, difference, draws, levels, dof
     )
-    if not np.isfinite(difference):
+    if not np.isfinite(difference) and not unpaired:
         notes.append("a layer has no score: all its targets are constant")
+    elif np.isfinite(difference) and not np.isfinite(p):
+        notes.append(
+            "no p: fewer than nine in ten draws can be scored, or nothing has two levels to draw"
+        )
     if note:
         notes.append(note)
     return {
@@ -69,6 +84,14 @@ def _contrast_row(
         "p_equivalence": p_equivalence, "se": se, "dof": float(dof), "bound": bound,
         "note": "; ".join(notes),
     }  # fmt: skip
+
+
+def _unpaired(family: Family, row: contrast.Row) -> list[str]:
+    """Subjects who have a score in some of the row's layers and in others none."""
+    places = family.place[row.roi][row.layers]
+    scored = family.scored[places]
+    partly = scored.any(axis=0) & ~scored.all(axis=0) & scored.any(axis=1).all()
+    return [s for s, partial in zip(family.subjects[row.roi], partly, strict=True) if partial]
 
 
 def _equivalence(

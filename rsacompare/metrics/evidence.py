@@ -268,6 +268,9 @@ class TargetEvidence(Evidence):
         return _mean_targets(r, target_weights)
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
+        if type(self).score is not TargetEvidence.score:  # a guest's own score has its own null
+            moved = (self.predicted[order] for order in permutations)
+            return np.array([replace(self, predicted=p, _profile=None).score() for p in moved])
         return correlate.null_mean_correlation(
             self.observed, self.predicted, permutations, self.fold
         )
@@ -427,6 +430,13 @@ class PairEvidence(Evidence):
         return scores.reshape(np.shape(weights)[:-1])
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
+        if type(self).score is not PairEvidence.score:  # a guest's own score has its own null
+            n = len(self.stimulus_id)
+            i, j = np.triu_indices(n, 1)
+            square = np.zeros((n, n))
+            square[i, j] = square[j, i] = self.network
+            moved = (replace(self, network=square[p[i], p[j]]) for p in permutations)
+            return np.array([evidence.score() for evidence in moved])
         x, y = self.network[None], self.brain[None]
         return correlate.compare_rdms_permuted(x, y, self.comparator, permutations)[:, 0, 0]
 
@@ -452,6 +462,7 @@ class PairEvidence(Evidence):
             "brain": self.brain,
             "comparator": np.array(self.comparator),
             "sources": np.array(self.sources, dtype=str),
+            **({} if self.fold is None else {"fold": self.fold}),
         }
 
     @classmethod
@@ -462,6 +473,7 @@ class PairEvidence(Evidence):
             brain=arrays["brain"],
             comparator=str(arrays["comparator"]),
             sources=tuple(arrays["sources"].tolist()),
+            fold=arrays.get("fold"),
         )
 
 

@@ -112,7 +112,7 @@ def _many(
     out = np.full((n, len(cells)), np.nan)
     pairs: dict[str, list[int]] = {}
     for place, cell in enumerate(cells):
-        if isinstance(cell, PairEvidence):
+        if isinstance(cell, PairEvidence) and type(cell).score is PairEvidence.score:
             pairs.setdefault(cell.comparator, []).append(place)
         else:
             out[:, place] = getattr(cell, method)(argument)

@@ -135,7 +135,10 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     if options:
         text.append(f"Options: {', '.join(f'{k} = {_plain(v)}' for k, v in options.items())}.")
     if metric in reading.by_metric("cross_validated"):
-        text.append("Predictions were cross-validated over stimuli.")
+        text.append(
+            "Predictions were cross-validated over stimuli; since permutations do not refit them, "
+            "the permutation null was widened by √2."
+        )
     if ceiling(reading, metric):
         text.append(f"Noise ceiling: {ceiling(reading, metric).rstrip('.')}.")
     which, dof = sources(reading, metric), reading.by_metric("dof").get(metric, {})

@@ -86,14 +86,10 @@ def regions_of(tree: xr.DataTree, rois: Iterable[str] | None) -> dict[tuple[str,
             if "response" in data:
                 mask = data["roi_mask"].sel(roi=roi).values.astype(bool)
                 part = data["response"].isel(neuroid=mask)
-                hashed = store.digest(
-                    part.values, *(part[c].values for c in ("stimulus_id", "split")), roi
-                )
             else:
-                mask, part = None, data["rdm"].sel(roi=roi)
-                hashed = store.digest(
-                    part.values, part["stimulus_a"].values, part["stimulus_b"].values, roi
-                )
+                mask, part = None, data["rdm"].sel(roi=roi, drop=True)
+            # every label counts: a metric may read the category or the repetition too
+            hashed = store.digest(roi, store.digest_dataset(part.to_dataset(name="values")))
             found[roi, subject] = Region(subject, roi, data, mask, hashed)
     if not found:
         raise LabelError("no ROI of any subject is left to compare")
@@ -144,11 +140,16 @@ class CellCache(Mapping[Cell, Evidence]):
         return True
 
     def put(self, cell: Cell, key: str, evidence: Evidence) -> None:
-        """Keep a finished cell; with a store, on disk at once and not in memory."""
-        if self._store is None:
+        """Keep a finished cell; with a store, on disk at once and not in memory.
+
+        A guest's own kind of evidence that `KINDS` does not know could not be read back as what
+        it is: it stays in memory, and a later run computes it again.
+        """
+        arrays = {} if self._store is None else evidence.to_arrays()
+        if self._store is None or KINDS.get(str(arrays.get("kind"))) is not type(evidence):
             self._memory[cell] = evidence
         else:
-            self._store.save(key, evidence.to_arrays())
+            self._store.save(key, arrays)
             self._keys[cell] = key
 
     def __getitem__(self, cell: Cell) -> Evidence:
@@ -167,8 +168,12 @@ class CellCache(Mapping[Cell, Evidence]):
         return len(self._memory) + len(self._keys)
 
 
-def cell_key(metric: Metric, layer: Layer, region: Region) -> str:
-    """Content hash of a cell: data, options, and the code (by version, or a guest's source)."""
+def cell_key(metric: Metric, layer: Layer, region: Region, union: np.ndarray | None = None) -> str:
+    """Content hash of a cell: data, options, and the code (by version, or a guest's source).
+
+    `union`: voxels that were compared together with the region's; their number can touch the last
+    digits of a matrix product, so that they count.
+    """
     kind = type(metric)
     code: str = store.provenance()["versions"]["rsacompare"]
     if not kind.__module__.startswith("rsacompare."):
@@ -179,4 +184,5 @@ def cell_key(metric: Metric, layer: Layer, region: Region) -> str:
     options = {
         k: store.digest(v) if isinstance(v, np.ndarray) else v for k, v in metric.config().items()
     }
-    return store.digest(kind.__qualname__, options, code, layer.hash, region.hash)
+    together = [] if union is None else [union]
+    return store.digest(kind.__qualname__, options, code, layer.hash, region.hash, *together)

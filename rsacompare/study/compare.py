@@ -109,18 +109,21 @@ def _compute(
     progress: Progress | None,
 ) -> None:
     """Fill `cells` with one metric's evidence; what the store has already is left alone."""
-    keys = {c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject]) for c in todo}
-    missing = [cell for cell in todo if not cells.expect(cell, keys[cell])]
-    if not missing:
-        return
-    label = missing[0].metric
     # what belongs to one array is prepared once: a brain part serves all layers; what it holds
     # does not depend on which cells are missing, so that a resumed run gives the same bits
     parts: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
     for cell in todo:
         parts.setdefault(_part(metric, cell), {})[cell.roi, cell.subject] = None
-    parts = {part: parts[part] for part in dict.fromkeys(_part(metric, c) for c in missing)}
     unions = {part: _union(metric, [regions[k] for k in own]) for part, own in parts.items()}
+    keys = {
+        c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject], unions[_part(metric, c)])
+        for c in todo
+    }
+    missing = [cell for cell in todo if not cells.expect(cell, keys[cell])]
+    if not missing:
+        return
+    label = missing[0].metric
+    parts = {part: parts[part] for part in dict.fromkeys(_part(metric, c) for c in missing)}
 
     def prepare(part: tuple[str, str]) -> Any:
         first = regions[next(iter(parts[part]))]

@@ -256,3 +256,22 @@ def test_every_metric_gives_the_same_bits_for_any_n_jobs_and_from_the_store(tmp_
         results.append(result.drop_attrs())
     assert all(results[0].identical(other) for other in results[1:])
     assert np.isfinite(results[0]["se"]).all()
+
+
+def test_every_label_and_the_voxels_compared_together_belong_to_a_cell(tmp_path):
+    acts, brain = scene()
+    rc.compare(acts, brain, metrics=[Mean(), Voxels()], store=tmp_path)
+    # a metric may read any label of the responses
+    other = brain.copy()
+    for subject in other.children:
+        node = other[subject].to_dataset()
+        other[subject].dataset = node.assign_coords(repetition=node["repetition"] + 1)
+    changed = Mean()
+    rc.compare(acts, other, metrics=[changed], store=tmp_path)
+    assert changed._calls["compare"] == 24
+    # one product over the voxels of fewer ROIs may differ in the last digits: other cells
+    mean, voxels = Mean(), Voxels()
+    one = rc.compare(acts, brain, metrics=[mean, voxels], rois=["V1"], store=tmp_path)
+    fresh = rc.compare(acts, brain, metrics=[Mean(), Voxels()], rois=["V1"])
+    assert (mean._calls["compare"], voxels._calls["compare"]) == (0, 12)
+    assert one.scores["score"].equals(fresh.scores["score"])
