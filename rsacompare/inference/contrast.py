@@ -44,6 +44,7 @@ def rows(
     """
     made: list[Row] = []
     notes: list[str] = []
+    unequal: list[str] = []
     for a, b in pairs:
         own_a = np.flatnonzero(family.network == a)
         own_b = np.flatnonzero(family.network == b)
@@ -58,10 +59,7 @@ def rows(
             for i, j in zip(own_a, own_b, strict=True):
                 weightings.append(("ordinal", _vector(size, {i: 1.0, j: -1.0}), names[i], names[j]))
         else:
-            notes.append(
-                f"{family.metric}: no ordinal pairing of {a} ({len(own_a)} layers) and {b} "
-                f"({len(own_b)} layers): it needs equal numbers"
-            )
+            unequal.append(f"{a} ({len(own_a)}) and {b} ({len(own_b)})")
         span = common_depth(depth[own_a], depth[own_b])
         if span is None:
             notes.append(
@@ -83,6 +81,11 @@ def rows(
             for pairing, vector, layer_a, layer_b in weightings
             for roi in family.rois
         ]
+    if unequal:
+        notes.append(
+            f"{family.metric}: no ordinal pairing, which needs equal numbers of layers, of "
+            + "; ".join(unequal)
+        )
     return sorted(made, key=lambda r: PAIRINGS.index(r.pairing)), notes
 
 
