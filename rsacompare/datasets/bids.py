@@ -163,6 +163,9 @@ def load_bids(
         "discarded": discarded,
         "shift": shift,
     }
+    taken = set(columns or ()) & set(bids_events.TAKEN)
+    if taken:
+        raise ProtocolError(f"columns: the name {', '.join(sorted(taken))} has a meaning already")
     known = bids_layout.find_layout(layout, root)
     known = replace(known, **{k: v for k, v in chosen.items() if v is not None})
     people = bids_layout.find_subjects(root, subjects)

@@ -13,6 +13,12 @@ from rsacompare import plugins
 from rsacompare.datasets.bids_layout import Layout, Run, split_of
 from rsacompare.errors import DataError
 
+# coordinates that responses have anyway
+TAKEN = (
+    *("stimulus_id", "split", "repetition", "session", "task", "run", "run_label", "onset"),
+    *("duration", "category", "roi", "presentation", "neuroid", "i", "j", "k"),
+)
+
 
 def read_events(file: Path) -> pd.DataFrame:
     """An events table, all columns as text but `onset` and `duration`, in order of onset.
@@ -51,7 +57,8 @@ def presentations(run: Run, number: int, layout: Layout) -> tuple[pd.DataFrame, 
     table = read_events(run.events)
     where = np.ones(len(table), dtype=bool)
     if layout.events is not None:
-        where = _column(table, layout.event_column, run).isin(layout.events).to_numpy()
+        chosen = _column(table, layout.event_column, run).isin(layout.events)
+        where = chosen.to_numpy(copy=True)
     shown = table[where]
     names = _first(shown, layout.stimulus, run)
     unnamed = names[names.isin(["", "n/a"])]

@@ -153,7 +153,8 @@ def open_image(path: str | Path) -> Image:
             f"{file}: its header promises shape {shape} of {dtype} from byte {offset}, more than "
             f"the file of {file.stat().st_size} bytes can hold: truncated or damaged, get it again"
         )
-    seconds = {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    # without a unit the header's interval is a writer's default (1) as often as a measurement
+    seconds = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(unit, 0.0)
     interval = zooms[3] * seconds if len(shape) == 4 and len(zooms) > 3 else 0.0
     return Image(
         path=file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,17 +160,21 @@ def glm_betas(
     events = pd.DataFrame(
         {
             "trial_type": names + [f"other_{name}" for name, _, _ in nuisance],
-            "onset": [*onset, *(o for _, o, _ in nuisance)],
+            # frames from 0: nilearn's fine time grid is uneven when they start later
+            "onset": np.array([*onset, *(o for _, o, _ in nuisance)]) - discarded * repetition_time,
             "duration": [*duration, *(d for _, _, d in nuisance)],
         }
     )
-    design: Any = make_first_level_design_matrix(
-        (np.arange(len(values)) + discarded) * repetition_time,
-        events,
-        hrf_model=hrf_model,
-        drift_model="cosine",
-        high_pass=high_pass,
-    )
+    with warnings.catch_warnings():
+        # a singular design is told below, as an error
+        warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)
+        design: Any = make_first_level_design_matrix(
+            np.arange(len(values)) * repetition_time,
+            events,
+            hrf_model=hrf_model,
+            drift_model="cosine",
+            high_pass=high_pass,
+        )
     matrix = design.to_numpy(dtype=np.float64)
     rank = np.linalg.matrix_rank(matrix / np.linalg.norm(matrix, axis=0))
     if rank < matrix.shape[1]:

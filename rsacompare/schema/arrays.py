@@ -117,6 +117,9 @@ def responses(
     """
     if not subjects:
         raise DataError("responses: no subjects")
+    both = set(presentation or ()) & set(neuroid or ())
+    if both:
+        raise LabelError(f"responses: '{min(both)}' cannot be a coordinate of rows and of columns")
     nodes: dict[str, xr.Dataset] = {}
     for subject, values in subjects.items():
         where = f"responses of {subject}"
