@@ -88,7 +88,8 @@ class Image:
                 for _ in range(self.n_volumes):
                     volume = np.frombuffer(_exactly(handle, n_bytes), self.dtype)
                     rows.append(volume[flat])
-                handle.read(1)  # at the end of gzip data their checksum is verified
+                while handle.read(PIECE):  # at the end of gzip data their checksum is verified
+                    pass
         except (OSError, EOFError, zlib.error, MemoryError) as err:
             raise _broken(self.path, err) from err
         values = np.array(rows, dtype=np.float64)
@@ -108,7 +109,7 @@ def open_image(path: str | Path) -> Image:
     DataError
         No such file; not NIfTI; a header that cannot be true; a file shorter than it promises.
     """
-    from nibabel import Nifti1Header, Nifti2Header, imageglobals
+    from nibabel import Nifti1Header, Nifti2Header
 
     file = Path(path)
     require_content([file])
@@ -122,8 +123,8 @@ def open_image(path: str | Path) -> Image:
     if kind is None or len(head) < kind.sizeof_hdr:
         raise DataError(f"{file} is not a NIfTI file (.nii or .nii.gz), or is damaged")
     try:
-        with imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
-            header = kind(head[: kind.sizeof_hdr])
+        with np.errstate(all="ignore"):
+            header = kind(head[: kind.sizeof_hdr], check=False)  # its check logs; ours are below
             shape = tuple(int(n) for n in header.get_data_shape())
             dtype = header.get_data_dtype()
             affine = np.asarray(header.get_best_affine(), dtype=np.float64)
