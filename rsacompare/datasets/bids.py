@@ -350,7 +350,8 @@ def _attrs(
     about = bids_layout.description(root)
     attrs: dict[str, Any] = {
         "title": layout.title or str(about.get("Name", root.name)),
-        "description": f"BIDS data set {about.get('DatasetDOI', root.name)}",
+        "description": f"BIDS data set {about.get('DatasetDOI', root.name)}. "
+        + _sentence(layout, options),
         "citation": layout.citation or _citation(about),
         "licence": str(about.get("License", "not stated")),
         "simulated": False,
@@ -373,6 +374,26 @@ def _attrs(
         both = pd.concat([t[["stimulus_id", "category"]] for t in tables.values()])
         attrs["categories"] = dict(zip(both["stimulus_id"], both["category"], strict=True))
     return attrs
+
+
+def _sentence(layout: Layout, options: Mapping[str, Any]) -> str:
+    """How patterns came from the time series, for the pages."""
+    parts = [f"{layout.discarded} initial volumes discarded"] if layout.discarded else []
+    if layout.drop_repeats:
+        parts.append("one-back repeats left out")
+    glm = options["estimator"] == "glm"
+    if options["detrend"] and not glm:
+        parts.append("linear trend of each run removed")
+    units = {"percent": "percent of the run's mean", "zscore": "z-scored per run"}
+    if options["normalise"] in units:
+        parts.append(units[options["normalise"]])
+    delay = "4 s" if layout.shift is None else f"{layout.shift} volume(s)"
+    parts.append(
+        f"one GLM beta per presentation ({options['hrf_model']} response function, cosine drifts)"
+        if glm
+        else f"mean over each block's volumes, {delay} after its onset"
+    )
+    return f"Patterns: {'; '.join(parts)}."
 
 
 def _citation(about: Mapping[str, Any]) -> str:

@@ -63,8 +63,7 @@ LAYOUTS = {
     "generic": Layout(),
     "ds001246": Layout(
         tasks=("perception", "imagery"),
-        bold="derivatives/preproc-spm/output/{subject}/ses-*/func/"
-        "*_task-{task}_*_bold_preproc.nii*",
+        bold="derivatives/preproc-spm/output/{subject}/ses-*/func/*_task-{task}_*bold_preproc.nii*",
         masks=_god_masks(),
         stimulus=("stimulus_name", "category_name"),
         event_column="event_type",

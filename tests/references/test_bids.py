@@ -18,6 +18,7 @@ import scipy.signal
 from nibabel.processing import resample_from_to
 from nilearn.glm.first_level import FirstLevelModel
 
+import rsacompare as rc
 from rsacompare.datasets import timeseries, volumes
 from rsacompare.datasets.images import Grid
 from rsacompare.datasets.load import load_dataset
@@ -26,9 +27,6 @@ from rsacompare.schema.arrays import read_tree
 from rsacompare.schema.store import write_netcdf
 
 REAL = Path(os.environ.get("RSACOMPARE_DATA") or "/nowhere") / "ds001246"
-pytestmark = pytest.mark.skipif(
-    not REAL.is_dir(), reason="RSACOMPARE_DATA is not set: the real event files are not here"
-)
 
 SHAPE = (6, 5, 4)
 AFFINE = np.array([[-3.0, 0, 0, 9], [0, 3, 0, -6], [0, 0, 3, -4.5], [0, 0, 0, 1]])
@@ -92,6 +90,8 @@ def planted(signal, onset, n):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """The tree on disk, and the planted signal of every run."""
+    if not REAL.is_dir():
+        pytest.skip("RSACOMPARE_DATA is not set: the real event files are not here")
     root = tmp_path_factory.mktemp("bids") / "ds001246"
     root.mkdir()
     for file in REAL.glob("*.json"):
@@ -361,7 +361,7 @@ def test_glm_betas_are_nilearns(dataset, session):
         ]
     )
     assert theirs.shape == ours["response"].shape == (25 if task == "imagery" else 50, 42)
-    np.testing.assert_allclose(ours["response"].values, theirs, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(ours["response"].values, theirs, atol=5e-5)
     assert theirs.std() > 1  # percent of 1000
 
 
@@ -485,6 +485,48 @@ def test_names_that_are_not_there(copy):
             load_dataset("bids", **{"path": copy, "task": "perception", **options})
     fewer = load_dataset("bids", path=copy, task="perception", shift=4, incomplete="drop")
     assert fewer["sub-01"].sizes["presentation"] == 49
+
+
+def test_from_scans_to_scores(dataset, tree):
+    """A network that is V1's planted patterns scores 1 with V1, and not with areas apart from it.
+
+    The whole way: events, masks, runs averaged over repetitions, the test split, RSA.
+    """
+    data = tree["sub-01"].to_dataset()
+    v1 = flat_index(data)[data["roi_mask"].sel(roi="V1").values]
+    test = data["split"].values == "test"
+    names = np.unique(data["stimulus_id"].values[test])
+    network = np.zeros((len(names), len(v1)))
+    for row in np.flatnonzero(test):  # two runs, each stimulus once in each
+        key = str(data["session"].values[row]), str(data["run_label"].values[row])
+        want = planted(dataset[1][key], data["onset"].values[row], 3)[v1]
+        network[np.searchsorted(names, data["stimulus_id"].values[row])] += want / 2
+    acts = rc.activations({"net": {"v1": network}}, stimulus_id=names)
+    scores = rc.compare(acts, tree, metrics=["rsa"], rois=["V1", "V2", "V3", "VC"]).scores["score"]
+    found = scores.squeeze().to_series().to_dict()
+    assert found["V1"] == pytest.approx(1, abs=1e-4)
+    assert 0.1 < found["VC"] < 0.9  # 8 of its 42 voxels
+    assert abs(found["V2"]) < 0.15
+    assert abs(found["V3"]) < 0.15
+
+
+def test_what_is_told_of_the_data(dataset, tree, copy):
+    assert tree.attrs["description"] == (
+        "BIDS data set 10.18112/openneuro.ds001246.v1.2.1. Patterns: 3 initial volumes discarded; "
+        "one-back repeats left out; linear trend of each run removed; percent of the run's mean; "
+        "mean over each block's volumes, 1 volume(s) after its onset."
+    )
+    assert list(json.loads(tree.attrs["inputs"])) == ["ds001246/sub-01 (6 runs)"]
+
+    def checksum(**options):
+        held = load_dataset("bids", path=copy, task="perception", masks=["V1"], **options)
+        return next(iter(json.loads(held.attrs["inputs"]).values()))
+
+    before = checksum()
+    assert checksum(shift=0) == before  # of the files, not of the options
+    events = next(copy.rglob("*run-01_events.tsv"))
+    events.write_text(events.read_text().replace("79.034210", "79.034211"))
+    assert checksum() != before
 
 
 # any BIDS derivative: fMRIPrep names, no sessions, side-car inherited, two subjects

@@ -11,6 +11,7 @@ from rsacompare.datasets.images import open_image
 from rsacompare.datasets.load import load_dataset
 from rsacompare.datasets.volumes import to_nifti
 from rsacompare.errors import DataError, LabelError
+from rsacompare.schema.arrays import responses
 
 SHAPE = (5, 4, 3)
 AFFINE = np.array([[2.0, 0, 0, -4], [0, 2, 0, -3], [0, 0, 2.5, 1], [0, 0, 0, 1]])
@@ -128,6 +129,27 @@ def test_the_time_unit_of_the_header(tmp_path):
         image.header["pixdim"][4] = zoom
         image.to_filename(tmp_path / "image.nii")
         assert open_image(tmp_path / "image.nii").repetition_time == want
+
+
+def test_further_coordinates_of_responses():
+    """One value per row or column, shared or per subject; text from pandas stays text."""
+    values = {"a": np.zeros((2, 3)), "b": np.zeros((2, 3))}
+    tree = responses(
+        values,
+        stimulus_id=["x", "y"],
+        presentation={"run": {"a": [1, 2], "b": [3, 4]}, "session": pd.Series(["p", "q"])},
+        neuroid={"i": [7, 8, 9]},
+    )
+    assert tree["b"]["run"].values.tolist() == [3, 4]
+    assert tree["a"]["session"].values.dtype.kind == "U"
+    assert tree["b"]["i"].dims == ("neuroid",)
+    for options, message in (
+        ({"presentation": {"run": [1, 2, 3]}}, r"run has shape \(3,\), expected \(2,\)"),
+        ({"neuroid": {"i": {"a": [1, 2, 3]}}}, "responses of b: no labels for this subject"),
+        ({"presentation": {"split": ["", ""]}}, "'split' cannot be a further coordinate"),
+    ):
+        with pytest.raises(LabelError, match=message):
+            responses(values, stimulus_id=["x", "y"], **options)
 
 
 def test_what_does_not_fit_is_told(scene):
