@@ -23,6 +23,11 @@ from rsacompare.schema import store
 from rsacompare.schema.arrays import responses
 
 Names = str | Sequence[str]
+_DEAD = {
+    "percent": "normalise='percent' needs a positive mean in every run; data that are centred "
+    "already need 'zscore' or 'none'",
+    "zscore": "normalise='zscore' needs variance in every run",
+}
 
 
 def load_bids(
@@ -31,8 +36,8 @@ def load_bids(
     masks: Mapping[str, Any] | Sequence[str] | None = None,
     *,
     layout: str = "auto",
-    subjects: Sequence[str] | None = None,
-    sessions: Sequence[str] | None = None,
+    subjects: Names | None = None,
+    sessions: Names | None = None,
     bold: str | None = None,
     raw: str | Path | None = None,
     stimulus: Names | None = None,
@@ -71,7 +76,7 @@ def load_bids(
         both hemispheres.
     layout : {"auto", "generic", "ds001246"}
         Where the defaults come from; `auto` reads `dataset_description.json`.
-    subjects, sessions : sequence of str, optional
+    subjects, sessions : str or sequence of str, optional
         `sub-01` or `01`; sessions may be patterns (`perceptionTest*`). All when absent.
     bold : str, optional
         Pattern of the preprocessed images below `path`, with `{subject}` and `{task}`. Default
@@ -148,6 +153,14 @@ def load_bids(
         raise ProtocolError(plugins.unknown("normalise", normalise, timeseries.NORMALISE))
     if incomplete not in ("error", "drop"):
         raise ProtocolError(f"incomplete='{incomplete}': there are 'error' and 'drop'")
+    for name, number, least in (
+        ("discarded", discarded, 0),
+        ("shift", shift, None),
+        ("n_volumes", n_volumes, 1),
+    ):
+        whole = number is None or isinstance(number, (int, np.integer))
+        if not whole or (number is not None and least is not None and number < least):
+            raise ProtocolError(f"{name}={number!r}: a whole number of volumes is expected")
     chosen: dict[str, Any] = {
         "tasks": _names(task),
         "bold": bold,
@@ -168,10 +181,10 @@ def load_bids(
         raise ProtocolError(f"columns: the name {', '.join(sorted(taken))} has a meaning already")
     known = bids_layout.find_layout(layout, root)
     known = replace(known, **{k: v for k, v in chosen.items() if v is not None})
-    people = bids_layout.find_subjects(root, subjects)
+    people = bids_layout.find_subjects(root, _names(subjects))
     raw_root = root if raw is None else Path(raw)
     runs = {
-        s: bids_layout.find_runs(root, raw_root, known, s, sessions, repetition_time)
+        s: bids_layout.find_runs(root, raw_root, known, s, _names(sessions), repetition_time)
         for s in people
     }
     mask_files = {s: _mask_files(root, known, masks, s) for s in people}
@@ -204,7 +217,11 @@ def load_bids(
         ]
         pattern = np.concatenate([p[0] for p in parts])
         live = volumes.live_voxels(
-            pattern, voxels, dead_voxels, subject, f"normalise='{normalise}' in some run"
+            pattern,
+            voxels,
+            dead_voxels,
+            subject,
+            _DEAD.get(normalise, "NaN or infinite in some run"),
         )
         values[subject] = pattern[:, live]
         ijk[subject], grids[subject] = voxels[live], grid
@@ -254,8 +271,9 @@ def _read_run(
     _check_length(run, image, layout, interval, pd.concat([kept, other]))
     shift = timeseries.default_shift(interval) if layout.shift is None else layout.shift
     onset, duration = kept["onset"].to_numpy(), kept["duration"].to_numpy()
-    if not np.isfinite(duration).all() and options["n_volumes"] is None:
-        raise DataError(f"{run.events}: presentations without a duration; `n_volumes`")
+    needed = options["n_volumes"] is None or options["estimator"] == "glm"
+    if needed and not np.isfinite(duration).all():
+        raise DataError(f"{run.events}: presentations without a duration; see `n_volumes`")
     first, count = timeseries.windows(
         onset, duration, interval, layout.discarded, shift, options["n_volumes"]
     )
@@ -268,6 +286,8 @@ def _read_run(
             f"{first[worst]} to {first[worst] + count[worst] - 1}, with discarded="
             f"{layout.discarded}, shift={shift}); mend these, or incomplete='drop'"
         )
+    if not whole.any():
+        return np.empty((0, len(voxels)), np.float32), kept[whole].drop(columns="duration")
     series = image.read(voxels)
     if options["estimator"] == "glm":
         betas = timeseries.glm_betas(
@@ -296,7 +316,8 @@ def _check_length(
     """Where the events cover the whole scan, the number of volumes says what was discarded."""
     if not layout.complete_events:
         return
-    scanned = round(float((events["onset"] + events["duration"]).max()) / interval)
+    seconds = float((events["onset"] + events["duration"]).max())
+    scanned = round(seconds / interval) if np.isfinite(seconds) else -1
     if image.n_volumes != scanned - layout.discarded:
         raise DataError(
             f"{run.bold} has {image.n_volumes} volumes; {scanned} were scanned, of which "
@@ -331,7 +352,7 @@ def _mask_files(root: Path, layout: Layout, masks: Any, subject: str) -> dict[st
     for roi, given in patterns.items():
         files[roi] = []
         for pattern in _names(given) or ():
-            found = bids_layout.matching(root, str(pattern).format(subject=subject))
+            found = bids_layout.matching(root, bids_layout.filled(pattern, subject))
             if not found:
                 raise DataError(f"{subject}, ROI {roi}: no mask {pattern} in {root}")
             files[roi] += found

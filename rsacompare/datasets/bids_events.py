@@ -96,7 +96,9 @@ def nuisance(other: pd.DataFrame, layout: Layout) -> list[tuple[str, float, floa
         repeats = names.isin(layout.events) if layout.events is not None else names == names
         names = names.where(~repeats, "repeat")
     wanted = names.isin([*layout.nuisance_events, *(["repeat"] if layout.drop_repeats else [])])
-    rows = zip(names[wanted], other["onset"][wanted], other["duration"][wanted], strict=True)
+    rows = zip(
+        names[wanted], other["onset"][wanted], other["duration"][wanted].fillna(0.0), strict=True
+    )
     return list(rows)
 
 

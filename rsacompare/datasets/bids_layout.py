@@ -25,6 +25,7 @@ class Layout:
     The defaults are those of any BIDS data set; `LAYOUTS` holds the sets we know.
     """
 
+    signs: tuple[str, ...] = ()  # what `dataset_description.json` says of this data set
     tasks: tuple[str, ...] = ()
     bold: str = "derivatives/*/{subject}/**/*_task-{task}_*desc-preproc_bold.nii*"
     masks: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +63,7 @@ def _god_masks() -> dict[str, tuple[str, ...]]:
 LAYOUTS = {
     "generic": Layout(),
     "ds001246": Layout(
+        signs=("ds001246", "Generic Object Decoding"),
         tasks=("perception", "imagery"),
         bold="derivatives/preproc-spm/output/{subject}/ses-*/func/*_task-{task}_*bold_preproc.nii*",
         masks=_god_masks(),
@@ -111,7 +113,8 @@ def find_layout(name: str, root: Path) -> Layout:
     """A layout by name; with `auto` by what the data set says it is."""
     if name == "auto":
         text = json.dumps(description(root))
-        return next((v for k, v in LAYOUTS.items() if k in text), LAYOUTS["generic"])
+        known = (v for v in LAYOUTS.values() if any(sign in text for sign in v.signs))
+        return next(known, LAYOUTS["generic"])
     if name not in LAYOUTS:
         raise ProtocolError(plugins.unknown("layout", name, ["auto", *LAYOUTS]))
     return LAYOUTS[name]
@@ -170,7 +173,7 @@ def find_runs(
     """
     found: dict[tuple[tuple[str, str], ...], Path] = {}
     for task in layout.tasks or ("*",):
-        pattern = layout.bold.format(subject=subject, task=task)
+        pattern = filled(layout.bold, subject, task)
         for file in matching(root, pattern):
             held = entities(file)
             if not any(
@@ -187,7 +190,7 @@ def find_runs(
                 )
     if not found:
         raise DataError(
-            f"{subject}: no images match {layout.bold.format(subject=subject, task='{task}')} in "
+            f"{subject}: no images match {filled(layout.bold, subject)} in "
             f"{root} for tasks {', '.join(layout.tasks) or 'of any name'}; name them with `bold`, "
             "get them (datalad get), or leave the subject out with `subjects`"
         )
@@ -215,6 +218,11 @@ def split_of(run: Run, splits: Mapping[str, str]) -> str:
         if fnmatch.fnmatch(name, pattern.removeprefix("ses-")):
             return split
     raise ProtocolError(f"{run.bold}: no pattern of `splits` ({', '.join(splits)}) fits '{name}'")
+
+
+def filled(pattern: str, subject: str, task: str = "{task}") -> str:
+    """A pattern with its `{subject}` and `{task}` replaced, and no other braces touched."""
+    return str(pattern).replace("{subject}", subject).replace("{task}", task)
 
 
 def matching(root: Path, pattern: str) -> list[Path]:
@@ -276,7 +284,7 @@ def _repetition_time(raw: Path, held: Mapping[str, str], bold: Path) -> float:
 def _json(file: Path) -> dict[str, Any]:
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise DataError(f"{file} cannot be read as JSON: {err}") from err
     if not isinstance(held, dict):
         raise DataError(f"{file} cannot be read as JSON: an object is expected")

@@ -232,7 +232,9 @@ def _of(given: Any, subject: str, by_subject: bool) -> Any:
         if subject not in given:
             raise LabelError(plugins.unknown("subject with labels", subject, given))
         return given[subject]
-    return given.format(subject=subject) if isinstance(given, str) else given
+    if isinstance(given, (str, Path)):
+        return str(given).replace("{subject}", subject)
+    return given
 
 
 def _labels(given: Any, stimulus: str) -> pd.DataFrame:
@@ -274,7 +276,7 @@ def _mask_files(masks: Any, subject: str) -> dict[str, list[Path]]:
         masks = masks[subject]
     return {
         roi: [
-            Path(str(f).format(subject=subject))
+            Path(str(f).replace("{subject}", subject))
             for f in ([given] if isinstance(given, (str, Path)) else given)
         ]
         for roi, given in masks.items()

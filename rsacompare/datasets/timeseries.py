@@ -97,7 +97,8 @@ def windows(
     """
 
     def whole(seconds: np.ndarray) -> np.ndarray:
-        return np.floor(seconds / repetition_time + 0.5).astype(int)
+        # a damaged table may say anything: within what an integer holds it is told as outside
+        return np.clip(np.floor(seconds / repetition_time + 0.5), -(2**31), 2**31).astype(int)
 
     count = np.maximum(whole(duration), 1) if n_volumes is None else np.full(len(onset), n_volumes)
     return whole(onset) - discarded + shift, count
@@ -146,6 +147,8 @@ def glm_betas(
     ------
     MissingDependency
         Without nilearn.
+    ProtocolError
+        An `hrf_model` there is not.
     DataError
         Trials that the design cannot tell apart.
     """
@@ -168,13 +171,16 @@ def glm_betas(
     with warnings.catch_warnings():
         # a singular design is told below, as an error
         warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)
-        design: Any = make_first_level_design_matrix(
-            np.arange(len(values)) * repetition_time,
-            events,
-            hrf_model=hrf_model,
-            drift_model="cosine",
-            high_pass=high_pass,
-        )
+        try:
+            design: Any = make_first_level_design_matrix(
+                np.arange(len(values)) * repetition_time,
+                events,
+                hrf_model=hrf_model,
+                drift_model="cosine",
+                high_pass=high_pass,
+            )
+        except (ValueError, TypeError, NotImplementedError) as err:
+            raise ProtocolError(f"{where}: nilearn makes no design of these: {err}") from err
     matrix = design.to_numpy(dtype=np.float64)
     rank = np.linalg.matrix_rank(matrix / np.linalg.norm(matrix, axis=0))
     if rank < matrix.shape[1]:

@@ -22,7 +22,13 @@ import rsacompare as rc
 from rsacompare.datasets import timeseries, volumes
 from rsacompare.datasets.images import Grid
 from rsacompare.datasets.load import load_dataset
-from rsacompare.errors import DataError, FetchError, MissingDependency, ProtocolError
+from rsacompare.errors import (
+    DataError,
+    FetchError,
+    MissingDependency,
+    ProtocolError,
+    RsacompareError,
+)
 from rsacompare.schema.arrays import read_tree
 from rsacompare.schema.store import write_netcdf
 
@@ -456,6 +462,7 @@ def test_voxels_without_signal_are_told_or_dropped(copy):
     with pytest.raises(DataError) as told:
         load_dataset("bids", path=copy, task="perception", masks=["V1", "V2"])
     assert "1 of 16 voxels have no usable values" in str(told.value)
+    assert "data that are centred already need 'zscore'" in str(told.value)
     assert f"first at (i, j, k) {tuple(map(int, dead))}" in str(told.value)
     node = load_dataset(
         "bids", path=copy, task="perception", masks=["V1", "V2"], dead_voxels="drop"
@@ -467,6 +474,9 @@ def test_names_that_are_not_there(copy):
     for options, message in (
         ({"layout": "ds00124"}, "unknown layout 'ds00124'; did you mean 'ds001246'"),
         ({"subjects": ["02"]}, "unknown subject 'sub-02'; did you mean 'sub-01'"),
+        ({"shift": 1.5}, "shift=1.5: a whole number of volumes is expected"),
+        ({"n_volumes": 0}, "n_volumes=0: a whole number"),
+        ({"estimator": "glm", "hrf_model": "x"}, "nilearn makes no design of these: "),
         ({"estimator": "glms"}, "unknown estimator 'glms'; did you mean 'glm'"),
         ({"normalise": "psc"}, "unknown normalise 'psc'"),
         ({"columns": {"k": "kind"}}, "columns: the name k has a meaning already"),
@@ -597,6 +607,35 @@ def test_any_derivative(generic):
     assert list(parted.children) == ["sub-b"]
     assert set(parted["sub-b"]["split"].values) == {"test"}
     assert set(parted["sub-b"]["sort"].values) == {"animal", "tool"}
+
+
+def test_damaged_tables_are_told(generic):
+    """Any bit of an events table or of a side-car: it loads, or an error of ours names the file."""
+    root, masks = generic
+    table = root / "sub-a/func/sub-a_task-view_run-1_events.tsv"
+    options = {"path": root, "masks": masks, "subjects": "a", "incomplete": "drop"}
+    rng = np.random.default_rng(0)
+    told = 0
+    for file, flips in ((table, 60), (root / "task-view_bold.json", 30)):
+        whole = file.read_bytes()
+        for place in rng.integers(len(whole), size=flips):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(bytes(damaged))
+            try:
+                load_dataset("bids", **options)
+            except RsacompareError:
+                told += 1
+        file.write_bytes(whole)
+    assert told > 15
+    table.write_text("onset\tduration\ttrial_type\n1e300\t1e300\tcat\n")
+    with pytest.raises(DataError, match=r"1 of 1 blocks are not wholly in its 40 volumes"):
+        load_dataset("bids", **{**options, "incomplete": "error"})
+    assert load_dataset("bids", **options)["sub-a"].sizes["presentation"] == 8
+    for text in ("", "onset\tduration\n", "a\tb\n1\t2\n", "onset\tduration\nn/a\t2\n"):
+        table.write_text(text)
+        with pytest.raises(DataError, match=r"run-1_events\.tsv"):
+            load_dataset("bids", **options)
 
 
 def test_what_a_derivative_may_lack(generic):
