@@ -139,21 +139,21 @@ def test_a_header_that_promises_terabytes(tmp_path, packed):
 
 
 def test_a_bomb_costs_no_memory(tmp_path):
-    """512 MiB of zeros in half a megabyte, whose header promises them: told by the first read."""
+    """A header that promises what deflate could hold, and less there: memory is what is there."""
     image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4))
     image.to_filename(tmp_path / "small.nii")
     data = bytearray((tmp_path / "small.nii").read_bytes()[:HEADER])
-    data[40:56] = np.array([4, 512, 512, 512, 1, 1, 1, 1], np.int16).tobytes()
+    data[40:56] = np.array([3, 320, 320, 320, 1, 1, 1, 1], np.int16).tobytes()
     file = tmp_path / "bomb.nii.gz"
     with gzip.open(file, "wb", compresslevel=1) as out:
         out.write(bytes(data))
-        out.write(bytes(2**24))  # 16 of the 256 MiB that are promised
+        out.write(bytes(2**24))  # 16 of the 63 MiB that are promised
     small = tmp_path / "m.nii"
     nibabel.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)).to_filename(small)
     tracemalloc.start()
-    with pytest.raises(RsacompareError, match=r"bomb\.nii\.gz"):
+    with pytest.raises(RsacompareError, match=r"bomb\.nii\.gz .*EOFError"):
         load_dataset("nifti", betas={"s": file}, labels=["a"])
-    assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
     tracemalloc.stop()
 
 
