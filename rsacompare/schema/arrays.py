@@ -82,6 +82,8 @@ def responses(
     repetition: Any = None,
     roi_mask: Masks | Mapping[str, Masks] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    presentation: Mapping[str, Any | Mapping[str, Any]] | None = None,
+    neuroid: Mapping[str, Any | Mapping[str, Any]] | None = None,
 ) -> xr.DataTree:
     """Brain responses per subject from plain arrays.
 
@@ -99,6 +101,9 @@ def responses(
         Masks may overlap. Without it one ROI `all`.
     attrs : mapping, optional
         Attributes of the tree.
+    presentation, neuroid : {coord: values or {subject: values}}, optional
+        Further coordinates of rows (`run`, `session`, `category`, …) and of columns (`i`, `j`,
+        `k`, …), one value per row or column.
 
     Returns
     -------
@@ -112,6 +117,9 @@ def responses(
     """
     if not subjects:
         raise DataError("responses: no subjects")
+    both = set(presentation or ()) & set(neuroid or ())
+    if both:
+        raise LabelError(f"responses: '{min(both)}' cannot be a coordinate of rows and of columns")
     nodes: dict[str, xr.Dataset] = {}
     for subject, values in subjects.items():
         where = f"responses of {subject}"
@@ -139,6 +147,8 @@ def responses(
                 "split": ("presentation", split_),
                 "repetition": ("presentation", repetition_.astype(int)),
                 "roi": list(masks),
+                **_more_coords(presentation, "presentation", array.shape[0], subject, where),
+                **_more_coords(neuroid, "neuroid", array.shape[1], subject, where),
             },
         )
         nodes[_new_node(nodes, subject)] = validate_response(dataset, where)
@@ -387,6 +397,21 @@ def _for_subject(value: Any, subject: str, where: str) -> Any:
             raise LabelError(f"{where}: no labels for this subject")
         return value[subject]
     return value
+
+
+def _more_coords(
+    given: Mapping[str, Any] | None, dim: str, size: int, subject: str, where: str
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Coordinates that the caller adds on a dimension."""
+    coords = {}
+    for name, value in (given or {}).items():
+        if name in ("stimulus_id", "split", "repetition", "roi", "presentation", "neuroid"):
+            raise LabelError(f"{where}: '{name}' cannot be a further coordinate of {dim}")
+        array = np.asarray(_for_subject(value, subject, where))
+        if array.shape != (size,):
+            raise LabelError(f"{where}: {name} has shape {array.shape}, expected ({size},)")
+        coords[str(name)] = (dim, store.as_text(array) if array.dtype.kind in "OT" else array)
+    return coords
 
 
 def _split(given: Any, n_rows: int, where: str) -> np.ndarray:
