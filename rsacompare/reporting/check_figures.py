@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from rsacompare.reporting import style
-from rsacompare.reporting.figures import dots, spread
+from rsacompare.reporting.figures import spread
 from rsacompare.reporting.maps import SEQUENTIAL
 from rsacompare.reporting.numbers import by_value, shorten
 from rsacompare.reporting.style import CEILING, GREY, INK, WIDTH, Drawing
@@ -22,8 +23,8 @@ BAD = "#B00020"
 PANELS = {
     "split_half": ("Split-half reliability of voxels", "reliability"),
     "voxel_ceiling": ("Noise ceiling per voxel", "correlation r"),
-    "session_reliability": ("Agreement of two sessions", "agreement of RDMs"),
-    "rsa_ceiling_low": ("RSA noise ceiling", "agreement of RDMs"),
+    "session_reliability": ("Agreement of two sessions", "{} between RDMs"),
+    "rsa_ceiling_low": ("RSA noise ceiling", "{} between RDMs"),
 }
 EXPLAINED = {
     "split_half": (
@@ -67,32 +68,33 @@ def reliability(check: xr.Dataset) -> Drawing | None:
         return None
     most = max(len(subjects_of(check, name)[0]) for name in shown)
     longest = max(len(shorten(str(r), 14)) for r in check["roi"].values)
-    columns = int(np.clip(6.4 // (0.35 * most + 0.5), 1, min(3, len(shown))))
+    columns = int(np.clip(6.9 // (0.24 * most + 0.55), 1, min(3, len(shown))))
     # a row of its own for one left over would be wide and empty
     columns = 2 if columns == 3 and len(shown) == 4 else columns
-    upright = longest > 4 and most * columns > 8
+    upright = longest * most * columns > 75
     figure, axes = style.panels(
         len(shown),
         columns,
         1.5,
         top=0.62,
-        bottom=0.34 + (0.06 * longest if upright else 0),
+        bottom=0.2 + 0.06 * longest if upright else 0.42,
         gap_x=0.5,
-        gap_y=0.6 + (0.06 * longest if upright else 0),
+        gap_y=0.35 + 0.06 * longest if upright else 0.6,
     )
     values = np.concatenate([check[name].values.ravel() for name in shown])
     low = min(0.0, float(np.nanmin(values)) - 0.05)
     for axis, name in zip(axes, shown, strict=True):
         rois, _ = subjects_of(check, name)
         _reliability_panel(axis, check, name, rois)
-        axis.set(ylim=(low, 1.02), ylabel=PANELS[name][1], xlim=(-0.6, len(rois) - 0.4))
+        label = PANELS[name][1].format(_comparator(check))
+        axis.set(ylim=(low, 1.02), ylabel=label, xlim=(-0.6, len(rois) - 0.4))
         axis.set_title(PANELS[name][0], loc="left", weight="bold")
         axis.axhline(0, color=INK, lw=0.6, zorder=1)
         axis.set_xticks(range(len(rois)), [shorten(r, 14) for r in rois])
         axis.tick_params(axis="x", labelrotation=90 if upright else 0)
     handles: list[Any] = [
         style.key_subject(),
-        Line2D([], [], color=INK, lw=1, marker="o", ms=4, label="mean ± 1 SD over subjects"),
+        _key_mean(),
     ]
     if "rsa_ceiling_low" in shown:
         label = "RSA ceiling, lower to upper bound (means)"
@@ -103,10 +105,15 @@ def reliability(check: xr.Dataset) -> Drawing | None:
     what = "; ".join(EXPLAINED[name] for name in shown)
     caption = (
         f"{what[0].upper()}{what[1:]}. Small dots: subjects (n = {n}); large markers and whiskers: "
-        "mean and one standard deviation over subjects. What a network can score in an ROI is "
-        "bounded by these numbers."
+        "mean and one standard deviation over subjects. Where they are low, so must be "
+        "what RSA and encoding can reach."
     )
     return Drawing("check-reliability", figure, "Reliability of each ROI", caption)
+
+
+def _comparator(check: xr.Dataset) -> str:
+    options = json.loads(check.attrs.get("options", "{}"))
+    return str(options.get("rsa", {}).get("comparator", "agreement"))
 
 
 def _reliability_panel(axis: Axes, check: xr.Dataset, name: str, rois: list[str]) -> None:
@@ -129,12 +136,21 @@ def _subjects_and_mean(axis: Axes, values: np.ndarray, name: str) -> None:
         own = values[np.isfinite(values[:, j]), j]
         if not own.size:
             continue
-        dots(axis, j - 0.12 + spread(len(own), 0.2), own, f"{name} {j}", INK)
+        _dots(axis, j - 0.12 + spread(len(own), 0.26), own)
         if own.size > 1:
             axis.vlines(j + 0.14, own.mean() - own.std(ddof=1), own.mean() + own.std(ddof=1),
-                        color=INK, lw=1, zorder=4)  # fmt: skip
+                        color=INK, lw=1.1, zorder=4)  # fmt: skip
         axis.plot([j + 0.14], [own.mean()], ls="", marker="o", ms=4, color=INK, mec="white",
                   mew=0.4, zorder=5, label=f"mean {name}")  # fmt: skip
+
+
+def _key_mean() -> Line2D:
+    return Line2D([], [], color=INK, lw=1, marker="o", ms=4, label="mean ± 1 SD over subjects")
+
+
+def _dots(axis: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """One dot per subject, large enough to be counted: there are no curves to hide."""
+    axis.scatter(x, y, s=8, color=GREY, alpha=0.8, lw=0, zorder=6, label="subjects")
 
 
 @style.drawn
@@ -147,46 +163,39 @@ def voxels(check: xr.Dataset) -> Drawing | None:
     n = part["n_voxels"].values
     bad = np.nan_to_num(part["n_missing"].values + part["n_constant"].values)
     longest = max(len(shorten(r, 14)) for r in rois)
-    upright = longest > 5 and len(rois) > 10
+    width = min(WIDTH - 0.65, 0.8 + 0.55 * len(rois))
+    upright = longest * len(rois) * 0.075 > width
     figure, (axis,) = style.panels(
-        1, 1, 1.6, top=0.42, bottom=0.3 + (0.06 * longest if upright else 0),
-        width=min(WIDTH - 0.65, 0.8 + 0.55 * len(rois)),
-    )  # fmt: skip
-    middle = np.nanmean(n, axis=0)
-    axis.bar(range(len(rois)), middle, 0.62, color=style.OKABE_ITO[5], alpha=0.55, lw=0,
-             label="mean voxels")  # fmt: skip
-    for j in range(len(rois)):
-        own = n[np.isfinite(n[:, j]), j]
-        dots(axis, j + spread(len(own), 0.36), own, f"voxels {j}", INK)
-    wide = np.nanmax(n) > 20 * max(np.nanmin(middle), 1)
-    if wide:
-        axis.set(yscale="log", ylim=(max(0.8, 0.6 * float(np.nanmin(n))), 1.8 * np.nanmax(n)))
-    else:
-        axis.set_ylim(0, 1.14 * float(np.nanmax(n)))
-    for j in range(len(rois)):
-        text = f"{middle[j]:.0f}"
-        axis.annotate(text, (j, np.nanmax(n[:, j])), (0, 3), textcoords="offset points",
+        1, 1, 1.6, top=0.42, bottom=0.2 + 0.06 * longest if upright else 0.42, width=width
+    )
+    _subjects_and_mean(axis, n, "voxels")
+    for j, mean in enumerate(np.nanmean(n, axis=0)):
+        axis.annotate(f"{mean:.0f}", (j, np.nanmax(n[:, j])), (0, 4), textcoords="offset points",
                       ha="center", va="bottom", fontsize=7, color=INK)  # fmt: skip
         if bad[:, j].any():
             who = bad[:, j] > 0
-            axis.plot(j + spread(len(n), 0.36)[who], bad[who, j], ls="", marker="x", ms=4, mew=1,
-                      color=BAD, zorder=7, label="unusable")  # fmt: skip
+            axis.plot(j - 0.12 + spread(len(n), 0.26)[who], bad[who, j], ls="", marker="x", ms=4,
+                      mew=1, color=BAD, zorder=7, label="unusable")  # fmt: skip
+    every = np.concatenate([n[np.isfinite(n)], bad[bad > 0]])
+    wide = np.nanmax(n) > 20 * max(np.nanmin(n), 1)
+    if wide:
+        axis.set(yscale="log", ylim=(max(0.8, 0.6 * every.min()), 2 * every.max()))
+        axis.yaxis.set_major_formatter("{x:,.0f}")
+    else:
+        axis.set_ylim(0, 1.16 * every.max())
     axis.set(ylabel="voxels", xlim=(-0.6, len(rois) - 0.4))
     axis.set_xticks(range(len(rois)), [shorten(r, 14) for r in rois])
     axis.tick_params(axis="x", labelrotation=90 if upright else 0)
-    handles: list[Any] = [
-        Patch(color=style.OKABE_ITO[5], alpha=0.55, label="mean over subjects (number above)"),
-        style.key_subject(),
-    ]
+    handles: list[Any] = [style.key_subject(), _key_mean()]
     unusable = " Red crosses: voxels with missing values or one value only." if bad.any() else ""
     if bad.any():
         handles.append(Line2D([], [], ls="", marker="x", color=BAD, ms=4, label="unusable voxels"))
     style.legend(figure, handles, columns=3)
     style.stamp(figure, bool(check.attrs.get("simulated")))
     caption = (
-        f"Voxels in the mask of each ROI. Bars and the number above: mean over subjects "
-        f"(n = {by_value(counts)}); dots: subjects.{unusable}"
-        + (" The axis is logarithmic." if wide else "")
+        f"Voxels in the mask of each ROI. Small dots: subjects (n = {by_value(counts)}); large "
+        "markers and whiskers: mean and one standard deviation over subjects; number: mean."
+        f"{unusable}" + (" The axis is logarithmic." if wide else "")
     )
     return Drawing("check-voxels", figure, "Voxels per ROI", caption)
 
@@ -201,7 +210,7 @@ def repetitions(check: xr.Dataset) -> Drawing | None:
     names = check["dataset"].values.astype(str)
     sets = list(dict.fromkeys(names.tolist()))
     figure, axes = style.panels(
-        len(splits), min(len(splits), 3), 1.3, top=0.62 if len(sets) > 1 else 0.32, gap_x=0.45,
+        len(splits), min(len(splits), 3), 1.3, top=0.62 if len(sets) > 1 else 0.32, gap_x=0.55,
         width=None if len(splits) > 1 else 3.6,
     )  # fmt: skip
     width = 0.7 / len(sets)
@@ -223,7 +232,8 @@ def repetitions(check: xr.Dataset) -> Drawing | None:
         axis.set_xticks(range(len(here)), [str(times[i]) for i in here])
         if len(here) > 16:
             axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        axis.set(xlim=(-0.75, len(here) - 0.25), xlabel="times shown", ylabel="stimuli")
+        edge = max(0.75, 1.6 - 0.3 * len(here))  # a single bar need not fill its panel
+        axis.set(xlim=(-edge, len(here) - 1 + edge), xlabel="times shown", ylabel="stimuli")
         axis.set_ylim(0, 1.18 * counts[:, j].max())
         title = "all stimuli (no split)" if split == "all" else f"{split} stimuli"
         axis.set_title(title, loc="left", weight="bold")

@@ -84,14 +84,14 @@ def check(
     --------
     >>> import rsacompare as rc
     >>> rng = np.random.default_rng(0)
-    >>> signal = np.repeat(rng.normal(size=(200, 30)), 2, axis=0)
+    >>> signal = np.repeat(rng.normal(size=(200, 30)), 4, axis=0)
     >>> brain = rc.responses(
     ...     {"s1": signal + rng.normal(size=signal.shape)},
-    ...     stimulus_id=np.repeat([f"picture{i}" for i in range(200)], 2),
+    ...     stimulus_id=np.repeat([f"picture{i}" for i in range(200)], 4),
     ... )
     >>> checked = rc.check(brain)
-    >>> round(float(checked["split_half"].squeeze()), 1)  # 1 / (1 + 1 / 2) = 2 / 3
-    0.7
+    >>> round(float(checked["split_half"].squeeze()), 1)  # 1 / (1 + 1 / 4)
+    0.8
     """
     seed = as_seed(random_state)
     judge = metric(rsa) if isinstance(rsa, str) else rsa

@@ -205,7 +205,7 @@ def _invalid(found: Measured, data: xr.Dataset, rois: list[str]) -> None:
             Finding(
                 "error",
                 found.subject,
-                f"{str(err).split('; ')[0]}.{count}",
+                f"A run would stop: {str(err).split('; ')[0]}.{count}",
                 "Drop these voxels from the masks or mend them; the numbers here leave them out.",
             )
         )

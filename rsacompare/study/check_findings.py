@@ -42,15 +42,21 @@ def some(items: Sequence[str], most: int = 6) -> str:
     return f"{shown} and {len(items) - most} more" if len(items) > most else shown
 
 
+def _who(subjects: Sequence[str], total: int) -> str:
+    if len(subjects) == total > 1:
+        return "all subjects"
+    return some(subjects, 3)
+
+
 def _places(check: xr.Dataset, wanted: np.ndarray, values: np.ndarray) -> str:
-    """`sub-01 (V1 3, V2 1), sub-02 (V1 2)` for the cells (subject, roi) that are wanted."""
+    """`V1 1–3 (sub-01, sub-02), LOC 2 (all subjects)` for the cells (subject, roi) wanted."""
     told = []
-    for i, subject in enumerate(check["subject"].values):
-        own = [
-            f"{roi} {values[i, j]:.0f}" for j, roi in enumerate(check["roi"].values) if wanted[i, j]
-        ]
-        if own:
-            told.append(f"{subject} ({', '.join(own)})")
+    for j, roi in enumerate(check["roi"].values):
+        own = values[wanted[:, j], j]
+        if own.size:
+            n = f"{own.min():.0f}" if np.ptp(own) == 0 else f"{own.min():.0f}–{own.max():.0f}"
+            who = [str(s) for s in check["subject"].values[wanted[:, j]]]
+            told.append(f"{roi} {n} ({_who(who, len(values))})")
     return some(told)
 
 
@@ -110,8 +116,8 @@ def _reliability(check: xr.Dataset) -> list[Finding]:
                 Finding(
                     "warning",
                     ", ".join(low),
-                    f"The {said} is below {UNRELIABLE} (mean over subjects): whatever a network "
-                    "scores here is close to chance, for any network.",
+                    f"The {said} is below {UNRELIABLE} (mean over subjects): RSA and encoding of "
+                    "any network will come out near chance here.",
                     "Do not read a missing difference here as equality.",
                 )
             )
@@ -122,7 +128,7 @@ def _reliability(check: xr.Dataset) -> list[Finding]:
         found.append(
             Finding(
                 "warning",
-                some(list(who)),
+                _who([str(w) for w in who], len(live)),
                 "Some scored stimuli were shown once, or fewer than three were: there is no noise "
                 "ceiling per voxel, so scores cannot be set against what these data allow.",
                 "Score stimuli that were repeated, if there are any.",
@@ -137,13 +143,13 @@ def _stimuli(subjects: list[Measured]) -> list[Finding]:
     short = [s for s, k in n.items() if k < 3]
     if short:
         sentence = "Fewer than three scored stimuli: nothing can be compared."
-        found.append(Finding("error", some(short), sentence, "Score more stimuli."))
+        found.append(Finding("error", _who(short, len(n)), sentence, "Score more stimuli."))
     few = sorted({k for s, k in n.items() if 3 <= k < FEW_STIMULI})
     if few:
         found.append(
             Finding(
                 "warning",
-                some([s for s, k in n.items() if k in few]),
+                _who([s for s, k in n.items() if k in few], len(n)),
                 f"Only {few[0]} scored stimuli: a correlation over them has a standard error of "
                 f"about {1 / np.sqrt(max(few[0] - 1, 1)):.2f}.",
             )
@@ -159,7 +165,7 @@ def _stimuli(subjects: list[Measured]) -> list[Finding]:
         found.append(
             Finding(
                 "error",
-                some(list(sharing)),
+                _who(list(sharing), len(subjects)),
                 f"Stimuli stand in the training and in the test split ({first.size}: "
                 f"{listed(list(first), 3)}): decoding and encoding would be tested on what they "
                 "were trained on.",
@@ -183,10 +189,13 @@ def _stimuli(subjects: list[Measured]) -> list[Finding]:
     for one in subjects:
         split = "test" if "test" in one.counts else NO_SPLIT
         if split in one.counts and np.ptp(one.counts[split]) > 0:
-            uneven.append(f"{one.subject} ({one.counts[split].min()}–{one.counts[split].max()})")
+            uneven.append((one.subject, one.counts[split].min(), one.counts[split].max()))
     if uneven:
-        sentence = "Scored stimuli were not repeated equally often, so their noise differs."
-        found.append(Finding("note", some(uneven), sentence))
+        low, high = min(u[1] for u in uneven), max(u[2] for u in uneven)
+        sentence = f"Scored stimuli were not repeated equally often ({low} to {high} times), so "
+        sentence += "their noise differs."
+        where = _who([u[0] for u in uneven], len(subjects))
+        found.append(Finding("note", where, sentence))
     return found
 
 
@@ -202,7 +211,7 @@ def _overlaps(check: xr.Dataset) -> list[Finding]:
             elif max(share[i, j], share[j, i]) >= SAME:
                 small, large = (i, j) if share[i, j] >= share[j, i] else (j, i)
                 part = share[small, large]
-                told = rois[small] if part >= 1 else f"{rois[small]} ({100 * part:.0f} %)"
+                told = rois[small] if part >= 1 else f"{100 * part:.0f} % of {rois[small]}"
                 holds.setdefault(rois[large], []).append(told)
     found = []
     if twins:

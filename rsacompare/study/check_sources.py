@@ -42,9 +42,11 @@ class Sources:
             self.findings.append(Finding("error", "networks", f"{err}.", ""))
             return self.networks[0]
 
-    def fail(self, where: str, err: RsacompareError, advice: str = "") -> None:
-        """Keep an error of loading as a finding."""
-        self.findings.append(Finding("error", where, str(err), advice))
+    def fail(self, where: str, err: RsacompareError, looked_at: bool = False) -> None:
+        """Keep an error of loading as a finding; `looked_at`: the check itself will say where."""
+        advice = "The check looks at the file all the same." if looked_at else ""
+        sentence = f"It cannot be read as it should: {err}"
+        self.findings.append(Finding("error", where, f"{sentence.rstrip('.')}.", advice))
         self.failed.append(err)
 
 
@@ -70,9 +72,10 @@ def from_study(study: Study) -> Sources:
                     source = study.locate(group, name)
                     tree = inputs.load_source(study, group, name, source)
             except RsacompareError as err:
-                found.fail(where, err)
-                raw = _unchecked(study.folder / (study.brain[name].source or name)) if (
-                    group == "brain") else None  # fmt: skip
+                raw = None
+                if group == "brain":
+                    raw = _unchecked(study.folder / (study.brain[name].source or name))
+                found.fail(where, err, raw is not None)
                 if raw is None:
                     continue
                 tree = raw
@@ -119,8 +122,8 @@ def from_dataset(
     except TypeError as err:
         raise ProtocolError(f"data set {source}: {err}") from err
     except DataError as err:
-        found.fail(name, err)
         raw = _unchecked(Path(source))
+        found.fail(name, err, raw is not None)
         if raw is not None:
             found.brains[name] = raw
     for network in activations:
