@@ -57,7 +57,8 @@ def split_half(
     (voxel,)
         Estimates s² / (s² + σ²·mean(1/n)) with the variance s² of the signal over stimuli, σ² of
         the noise over repetitions and n repetitions a stimulus. NaN for a voxel that does not
-        vary, and for all where fewer than three stimuli are repeated.
+        vary, and for all where fewer than three stimuli are repeated. The step up is concave, so
+        that pure noise comes out below zero, on average by about 1.5 / stimuli.
 
     Raises
     ------

@@ -125,7 +125,9 @@ def _reliability_panel(axis: Axes, check: xr.Dataset, name: str, rois: list[str]
             for j, (low, top) in enumerate(zip(np.nanmean(values, axis=0), high, strict=True))
         ]
         axis.add_collection(
-            PatchCollection(boxes, facecolor=CEILING, edgecolor=GREY, lw=0.4, zorder=0)
+            PatchCollection(
+                boxes, facecolor=CEILING, edgecolor=GREY, lw=0.4, zorder=0, label="ceiling"
+            )
         )
     _subjects_and_mean(axis, values, name)
 

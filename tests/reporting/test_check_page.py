@@ -52,8 +52,7 @@ def test_reliability_dots_and_means_are_the_numbers(check):
             np.testing.assert_allclose(drawn[j][:, 1], values[:, j])
         means = [line.get_ydata()[0] for line in axis.lines if line.get_label() == f"mean {name}"]
         np.testing.assert_allclose(means, values.mean(axis=0))
-    (boxes,) = [c for c in axes[2].collections if hasattr(c, "get_paths") and len(c.get_paths()) == 3
-                and not c.get_label().startswith("subjects")]  # fmt: skip
+    (boxes,) = [c for c in axes[2].collections if c.get_label() == "ceiling"]
     tops = [p.vertices[:, 1].max() for p in boxes.get_paths()]
     np.testing.assert_allclose(tops, check["rsa_ceiling_high"].mean("subject"))
 
