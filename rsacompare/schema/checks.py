@@ -131,6 +131,8 @@ def _rows(check: xr.Dataset, names: list[str], dims: tuple[str, ...]) -> pd.Data
 
 def _summary(rois: pd.DataFrame) -> pd.DataFrame:
     """A row per ROI: how many subjects and voxels, and each reliability with its spread."""
+    spreads = [f"{name}{end}" for name in RELIABILITIES for end in ("", "_sd", "_min", "_max")]
+    columns = ["roi", "n_subjects", *(f"n_voxels_{s}" for s in _SPREAD), "n_missing", "n_constant"]
     rows = []
     for roi in dict.fromkeys(rois["roi"]):
         own = rois[rois["roi"] == roi]
@@ -141,7 +143,7 @@ def _summary(rois: pd.DataFrame) -> pd.DataFrame:
             row |= {name: own[name].mean(), f"{name}_sd": own[name].std()}
             row |= {f"{name}_{s}": getattr(own[name], s)() for s in ("min", "max")}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*columns, *spreads])
 
 
 def write_tables(check: xr.Dataset, folder: str | Path) -> list[Path]:

@@ -379,3 +379,30 @@ def test_given_findings_stand_with_the_others_errors_first():
     assert levels[0] == "error"
     with pytest.raises(ValueError, match="level 'bad'"):
         Finding("bad", "", "")
+
+
+def test_rdms_with_holes_or_without_variance_are_told():
+    draw = rng(8)
+    good = draw.random(45)
+    brain = rc.rdms({s: {"V1": good, "IT": good} for s in "ab"}, stimulus_id=TEST[:10])
+    holes = brain["b"]["rdm"].values.copy()
+    holes[0, 3] = np.nan
+    holes[1] = 0.5
+    brain["b"] = xr.DataTree(brain["b"].to_dataset().assign(rdm=(("roi", "pair"), holes)))
+    check = rc.check(brain)
+    assert found(check, "error", "b, V1", "NaN")
+    assert found(check, "error", "b, IT", "All dissimilarities are equal")
+    assert np.isnan(check["rsa_ceiling_high"].sel(subject="b", roi="V1"))
+    assert check["rsa_ceiling_high"].sel(subject="a", roi="V1") == 1
+
+
+def test_nothing_that_can_be_used_is_still_a_check(tmp_path):
+    brain = make_brain()
+    del brain["s1"]["roi_mask"]
+    check = rc.check(brain, rois=["nowhere"])
+    assert found(check, "error", "s1", "neither responses with their roi_mask nor RDMs")
+    assert found(check, "error", "Unknown ROI 'nowhere'")
+    assert all(table.empty for name, table in rc.tables(check).items() if "roi" in table)
+    assert "nowhere" in rc.report(check, tmp_path).read_text()
+    with pytest.raises(DataError, match="no subjects"):
+        rc.check(xr.DataTree())
