@@ -28,6 +28,7 @@ _HOMES = {
     "register_metric": "metrics.registry",
     "compare": "study.compare",
     "infer": "inference.infer",
+    "check": "study.check",
     "report": "reporting.pages",
     "run": "pipeline",
     "RsacompareError": "errors",

@@ -101,9 +101,74 @@ def run(
 
 
 @app.command()
+def check(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY.toml|DATASET|FILE.nc", help="A study, a data set's name, or its file."
+        ),
+    ],
+    activations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--activations", "-a", help="Networks to match a data set with (files or names)."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="For a data set: an option, as path=…"),
+    ] = None,
+    out: Out = None,
+    jobs: Jobs = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Look at data before a run: what is there, how reliable, do the labels match?"""
+    with _clean_errors(debug):
+        from rsacompare import pipeline
+        from rsacompare.reporting.check_text import print_check
+        from rsacompare.schema import checks
+
+        started = time.perf_counter()
+        with _progress(quiet) as progress:
+            result = pipeline.check_source(
+                source,
+                out,
+                activations=activations or (),
+                options=dict(map(_option, option or ())),
+                n_jobs=jobs or 1,
+                random_state=seed,
+                progress=progress,
+            )
+        if not quiet:
+            print_check(result)
+        if out is not None:
+            _say_where(out / "index.html", started, quiet)
+        if any(finding.level == "error" for finding in checks.findings(result)):
+            raise typer.Exit(1)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """`KEY=VALUE`, the value as in a study file where it can be read so, else as text."""
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"'{text}' is not KEY=VALUE", param_hint="--option")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+@app.command()
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A results.nc, or the folder that holds it.")
+        Path,
+        typer.Argument(
+            metavar="RESULTS", help="A results.nc or check.nc, or the folder that holds it."
+        ),
     ],
     out: Out = None,
     quiet: Quiet = False,
@@ -213,7 +278,7 @@ def _clean_errors(debug: bool, kept: Any = None) -> Iterator[None]:
             traceback.print_exc()
         typer.echo(f"error: {err}", err=True)
         raise typer.Exit(1) from None
-    except typer.Exit:
+    except (typer.Exit, typer.BadParameter):
         raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Any
 
 import xarray as xr
 
-from rsacompare.errors import DataError
+from rsacompare.errors import DataError, ProtocolError
 from rsacompare.inference.infer import infer
+from rsacompare.reporting.check_page import check_report
 from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.pages import report
 from rsacompare.reporting.reading import OVER, Reading
-from rsacompare.schema import results, store, trees
-from rsacompare.study import keys
+from rsacompare.schema import checks, results, store, trees
+from rsacompare.study import check_sources, keys
+from rsacompare.study.check import check
 from rsacompare.study.compare import compare
 from rsacompare.study.inputs import Progress, check_inputs, load_inputs
 from rsacompare.study.protocol import Study, load_study
@@ -149,12 +151,86 @@ def write(result: xr.Dataset, out: str | Path, progress: Progress | None = None)
     return Path(out) / "index.html"
 
 
+def check_source(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    activations: Sequence[str | Path] = (),
+    options: Mapping[str, Any] | None = None,
+    n_jobs: int = 1,
+    random_state: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Look at the data of a study, or at one data set, before running anything.
+
+    Parameters
+    ----------
+    source : path of a STUDY.toml, name of a data set, or a netCDF file of brain data
+    out : path, optional
+        Folder for `check.nc`, its tables and its page; without it nothing is written.
+    activations : sequence of path or name
+        Beside a data set: networks whose labels should match (a study names its own).
+    options : mapping, optional
+        For the loader of a registered data set.
+    n_jobs, random_state, progress
+        As in `run`.
+
+    Returns
+    -------
+    Dataset
+        See `rsacompare.check`.
+
+    Raises
+    ------
+    RsacompareError
+        The study file is wrong, no brain data can be read, or `out` holds a run's results.
+    """
+    folder = None if out is None else _writable(Path(out))
+    if folder is not None and (folder / "results.nc").is_file():
+        raise ProtocolError(
+            f"{folder} holds the results of a run, whose page would be lost; choose another --out"
+        )
+    if Path(source).suffix == ".toml":
+        if activations or options:
+            raise ProtocolError(f"{source} is a study: it names its networks and options itself")
+        study = load_study(source)
+        found = check_sources.from_study(study)
+        title = study.title or study.name
+        seed = study.random_state if random_state is None else random_state
+    else:
+        found = check_sources.from_dataset(source, options or {}, activations)
+        title, seed = "", random_state or 0
+    result = check(
+        found.brains,
+        found.activations(),
+        rois=found.rois,
+        rsa=found.rsa,
+        n_jobs=n_jobs,
+        random_state=seed,
+        findings=found.findings,
+        progress=progress,
+    )
+    if title:
+        result.attrs["title"] = title
+    inputs: dict[str, str] = {}
+    for tree in [*found.brains.values(), *found.networks]:
+        inputs |= json.loads(tree.attrs.get("inputs", "{}"))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    _update(result, "provenance", {"inputs": inputs, "source": str(source), "created": created})
+    if folder is not None:
+        with staged(folder) as fresh:
+            store.write_netcdf(result, fresh / "check.nc")
+            checks.write_tables(result, fresh)
+            check_report(result, fresh)
+    return result
+
+
 def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     """Pages from stored results, beside them or in `out`.
 
     Parameters
     ----------
-    source : path of a `results.nc` or of its folder
+    source : path of a `results.nc` or a `check.nc`, or of the folder that holds one
     out : path, optional
 
     Returns
@@ -167,11 +243,14 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     DataError
         There is no result, or it cannot be read.
     """
-    result = results.load_result(source)
     path = Path(source)
+    checked = path.name == "check.nc" or (
+        (path / "check.nc").is_file() and not (path / "results.nc").is_file()
+    )
+    result = checks.load_check(path) if checked else results.load_result(path)
     target = Path(out) if out is not None else path if path.is_dir() else path.parent
     with staged(target) as folder:
-        report(result, folder)
+        check_report(result, folder) if checked else report(result, folder)
     remove_stale(target)
     return target / "index.html"
 

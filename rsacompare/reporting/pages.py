@@ -26,6 +26,7 @@ from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.numbers import MISSING, number
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
+from rsacompare.schema.checks import is_check
 from rsacompare.schema.results import iter_extras, load_result
 
 DATA_KEYS = (
@@ -56,6 +57,10 @@ def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
         When the result cannot be read or the folder not be written.
     """
     data = result if isinstance(result, xr.Dataset) else load_result(result)
+    if is_check(data):
+        from rsacompare.reporting.check_page import check_report  # it builds on this module
+
+        return check_report(data, out)
     folder = Path(out)
     reading = Reading(data)
     pages = page_names(reading.metrics)

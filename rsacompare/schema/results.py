@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from rsacompare.errors import DataError
-from rsacompare.schema import labels, store
+from rsacompare.schema import checks, labels, store
 
 SCORE_COLUMNS = (
     "metric",
@@ -178,8 +178,10 @@ def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     -------
     dict
         `scores`, `summary`, `contrasts`, with the columns of the CSV files. No rows for cells
-        that do not exist.
+        that do not exist. Of a check: its own tables, see `schema.checks.tables`.
     """
+    if checks.is_check(result):
+        return checks.tables(result)
     scores = _long(
         result[["score", "ceiling_low", "ceiling_high", "n_targets"]],
         ("metric", "layer", "roi", "subject"),

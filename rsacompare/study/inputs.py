@@ -40,11 +40,16 @@ def load_inputs(
         if progress:
             progress("load", done, len(tables))
         with keys.at(study.place(group, name)):
-            tree = _load(study, group, name, sources[group, name])
-            loaded[group][name] = tree if group == "brain" else _select(study, name, tree)
+            loaded[group][name] = load_source(study, group, name, sources[group, name])
     if progress:
         progress("load", len(tables), len(tables))
     return loaded["brain"], loaded["networks"]
+
+
+def load_source(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree:
+    """The data of one `[brain]` or `[networks]` table, whose source `Study.locate` has found."""
+    tree = _load(study, group, name, source)
+    return tree if group == "brain" else _select(study, name, tree)
 
 
 def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree:

@@ -1,0 +1,152 @@
+"""What a check is asked to look at: read with what is wrong kept as findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from rsacompare import plugins
+from rsacompare.datasets.load import load_dataset, resolve
+from rsacompare.errors import DataError, ProtocolError, RsacompareError
+from rsacompare.metrics.evidence import Metric
+from rsacompare.metrics.registry import metric
+from rsacompare.schema import arrays, store, trees
+from rsacompare.schema.checks import Finding
+from rsacompare.study import inputs, keys
+from rsacompare.study.protocol import Study
+
+
+@dataclass
+class Sources:
+    """The arguments of `check`, and what is known from loading them."""
+
+    brains: dict[str, xr.DataTree] = field(default_factory=dict)
+    networks: list[xr.DataTree] = field(default_factory=list)
+    rois: list[str] | None = None
+    rsa: Metric = field(default_factory=lambda: metric("rsa"))
+    findings: list[Finding] = field(default_factory=list)
+    failed: list[RsacompareError] = field(default_factory=list)
+
+    def activations(self) -> xr.DataTree | None:
+        """All networks as one tree; a name that stands twice is a finding."""
+        if not self.networks:
+            return None
+        try:
+            return trees.merge_networks(self.networks)
+        except RsacompareError as err:
+            self.findings.append(Finding("error", "networks", f"{err}.", ""))
+            return self.networks[0]
+
+    def fail(self, where: str, err: RsacompareError, looked_at: bool = False) -> None:
+        """Keep an error of loading as a finding; `looked_at`: the check itself will say where."""
+        advice = "The check looks at the file all the same." if looked_at else ""
+        sentence = f"It cannot be read as it should: {err}"
+        self.findings.append(Finding("error", where, f"{sentence.rstrip('.')}.", advice))
+        self.failed.append(err)
+
+
+def from_study(study: Study) -> Sources:
+    """Everything that a study file names.
+
+    Raises
+    ------
+    RsacompareError
+        A metric that cannot be made; no brain data at all.
+    """
+    found = Sources(rois=study.rois)
+    made = study.make_metrics()
+    for label, choice in study.metrics.items():
+        if (choice.type or label) == "rsa":
+            found.rsa = made[label]
+            break
+    for group, names in (("brain", study.brain), ("networks", study.networks)):
+        for name in names:
+            where = f"[{group}.{name}]"
+            try:
+                with keys.at(study.place(group, name)):
+                    source = study.locate(group, name)
+                    tree = inputs.load_source(study, group, name, source)
+            except RsacompareError as err:
+                raw = None
+                if group == "brain":
+                    raw = _unchecked(study.folder / (study.brain[name].source or name))
+                found.fail(where, err, raw is not None)
+                if raw is None:
+                    continue
+                tree = raw
+            if group == "brain":
+                found.brains[name] = tree
+            else:
+                found.networks.append(tree)
+    _contrasts(study, found)
+    return _some(found)
+
+
+def _contrasts(study: Study, found: Sources) -> None:
+    """Networks that a contrast names but no source holds."""
+    there = [network for tree in found.networks for network in tree.children]
+    if len(found.networks) < len(study.networks):
+        return  # the missing one may be the one that could not be read
+    named = [network for pair in study.inference.contrast or [] for network in pair]
+    for network in dict.fromkeys(named):
+        if network not in there:
+            text = plugins.unknown("network", network, there)
+            sentence = f"{text[0].upper()}{text[1:]}"
+            found.findings.append(Finding("error", "[inference] contrast", sentence))
+
+
+def from_dataset(
+    source: str | Path, options: Mapping[str, Any], activations: Sequence[str | Path] = ()
+) -> Sources:
+    """One data set by name or file, and networks to match it with.
+
+    Raises
+    ------
+    RsacompareError
+        The data set cannot be read at all.
+    """
+    found = Sources()
+    name = Path(source).stem if Path(source).is_file() else str(source)
+    try:
+        place = resolve(source)
+        if isinstance(place, Path) and options:
+            raise ProtocolError(f"options are for registered data sets; {source} is a file")
+        found.brains[name] = load_dataset(place, **options)
+        if isinstance(place, Path):
+            found.brains[name].attrs["inputs"] = json.dumps({place.name: store.file_sha256(place)})
+    except TypeError as err:
+        raise ProtocolError(f"data set {source}: {err}") from err
+    except DataError as err:
+        raw = _unchecked(Path(source))
+        found.fail(name, err, raw is not None)
+        if raw is not None:
+            found.brains[name] = raw
+    for network in activations:
+        try:
+            found.networks.append(arrays.load_activations(resolve(network)))
+        except RsacompareError as err:
+            found.fail(str(network), err)
+    return _some(found)
+
+
+def _unchecked(file: Path) -> xr.DataTree | None:
+    """Brain data of a file of ours that the validation refuses: the check says where it is bad."""
+    if not file.is_file():
+        return None
+    try:
+        tree = store.read_netcdf(file)
+    except DataError:
+        return None
+    return tree if tree.attrs.get("rsacompare_kind") in ("responses", "rdms") else None
+
+
+def _some(found: Sources) -> Sources:
+    """Without any brain data there is nothing to look at: the first error is the answer."""
+    if not found.brains:
+        raise found.failed[0]
+    return found
