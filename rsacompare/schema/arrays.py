@@ -15,6 +15,9 @@ from rsacompare.schema import labels, store
 
 FORMAT = 1  # of the trees on disk
 Masks = Mapping[str, np.ndarray]
+RESERVED = (
+    "stimulus_id", "split", "repetition", "roi", "response", "roi_mask", "presentation", "neuroid"
+)  # fmt: skip
 
 
 def activations(
@@ -81,6 +84,8 @@ def responses(
     split: Any = None,
     repetition: Any = None,
     roi_mask: Masks | Mapping[str, Masks] | None = None,
+    presentation: Mapping[str, Any | Mapping[str, Any]] | None = None,
+    neuroid: Mapping[str, Any | Mapping[str, Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """Brain responses per subject from plain arrays.
@@ -97,6 +102,10 @@ def responses(
         Counted within stimulus and split, in row order, when absent.
     roi_mask : {roi: (voxel,) bool} or {subject: {roi: …}}, optional
         Masks may overlap. Without it one ROI `all`.
+    presentation : {name: (presentation,) array or {subject: …}}, optional
+        More coordinates of the rows: `run`, `session`, `category`, …
+    neuroid : {name: (voxel,) array or {subject: …}}, optional
+        More coordinates of the voxels: `voxel_x`, …
     attrs : mapping, optional
         Attributes of the tree.
 
@@ -129,12 +138,17 @@ def responses(
                 f"{where}: repetition must be whole numbers counted from 0, got {repetition_.dtype}"
             )
         masks = _masks(roi_mask, subject, array.shape[1], where)
+        more = {
+            **_coords(presentation, "presentation", subject, array.shape[0], where),
+            **_coords(neuroid, "neuroid", subject, array.shape[1], where),
+        }
         dataset = xr.Dataset(
             {
                 "response": (("presentation", "neuroid"), array),
                 "roi_mask": (("roi", "neuroid"), np.array(list(masks.values()))),
             },
             coords={
+                **more,
                 "stimulus_id": ("presentation", ids),
                 "split": ("presentation", split_),
                 "repetition": ("presentation", repetition_.astype(int)),
@@ -387,6 +401,26 @@ def _for_subject(value: Any, subject: str, where: str) -> Any:
             raise LabelError(f"{where}: no labels for this subject")
         return value[subject]
     return value
+
+
+def _coords(
+    given: Mapping[str, Any] | None, dim: str, subject: str, n: int, where: str
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Further coordinates along `dim`: numbers or text, one for each of `n`."""
+    coords = {}
+    for name, value in (given or {}).items():
+        if name in RESERVED:
+            raise LabelError(f"{where}: '{name}' has a meaning of its own, not a {dim} coordinate")
+        array = np.asarray(_for_subject(value, subject, where))
+        if array.dtype.kind in "OT":
+            array = array.astype(str)
+        if array.shape != (n,) or array.dtype.kind not in "biufU":
+            raise LabelError(
+                f"{where}: coordinate '{name}' must be numbers or text, one for each of {n} along "
+                f"{dim}; got shape {array.shape}, {array.dtype}"
+            )
+        coords[name] = (dim, array)
+    return coords
 
 
 def _split(given: Any, n_rows: int, where: str) -> np.ndarray:
