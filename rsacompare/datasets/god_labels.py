@@ -56,11 +56,12 @@ def names_of(label: np.ndarray, where: str, *, category: bool = False) -> np.nda
     sound &= (image == 0) if category else (image > 0) & (image < MOST_IMAGE // 10)
     if not sound.all():
         bad = np.flatnonzero(~sound)
+        shown = listed([repr(float(v)) for v in label[bad[:3]]])
         wanted = "synsets like 1443537" if category else "synset.image like 1518878.010042"
         raise LabelError(
-            f"{where}: {bad.size} of {label.size} labels are not {wanted} (rows {listed(bad.tolist())}: "
-            f"{listed([repr(float(v)) for v in label[bad[:3]]])}); labels that went through "
-            "float32 cannot be mended, take the original file"
+            f"{where}: {bad.size} of {label.size} labels are not {wanted} (rows "
+            f"{listed(bad.tolist())}: {shown}); labels that went through float32 "
+            "cannot be mended, take the original file"
         )
     if category:
         return np.array([f"n{s:08d}" for s in synset.tolist()], dtype=str)
