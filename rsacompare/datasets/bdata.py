@@ -152,8 +152,7 @@ def _open_hdf5(file: h5py.File, path: Path) -> Found:
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: {group}/value holds {values.dtype}, expected numbers")
     key = _array(file, f"{group}/key", path)
-    _check_texts(file, key, path)
-    keys = [k.decode("utf-8") if isinstance(k, bytes) else str(k) for k in key[()].ravel()]
+    keys = _texts(file, key, path)
     data = _array(file, matrix, path)
     if data.dtype.kind not in "fiu" or (data.dtype.kind == "f" and data.dtype.itemsize < 8):
         raise DataError(
@@ -229,20 +228,54 @@ def _array(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     return array
 
 
-def _check_texts(file: h5py.File, texts: h5py.Dataset, path: Path) -> None:
-    """Lengths of variable-length text, before HDF5 allocates them."""
+def _texts(file: h5py.File, texts: h5py.Dataset, path: Path) -> list[str]:
+    """An array of text. Variable-length text is read here and not by HDF5.
+
+    HDF5 2 loops for ever in a heap with a damaged size, and allocates whatever length a text
+    declares. Layout: HDF5 file format specification, III.E (global heap).
+    """
     info = h5py.check_string_dtype(texts.dtype)
     if info is None:
         raise DataError(f"{path}: the keys are {texts.dtype}, expected text")
     offset = texts.id.get_offset()
-    if info.length is not None or offset is None:  # fixed length: part of the declared size
-        return
+    if info.length is not None or offset is None:  # fixed length, or in chunks: nobody writes so
+        return [
+            t.rstrip(b"\0").decode() if isinstance(t, bytes) else str(t) for t in texts[()].ravel()
+        ]
     width = file.id.get_create_plist().get_sizes()[0]
-    raw = np.fromfile(
-        path, dtype=[("length", "<u4"), ("place", f"V{width + 4}")], count=texts.size, offset=offset
-    )
-    if len(raw) < texts.size or raw["length"].max(initial=0) > path.stat().st_size:
-        raise DataError(f"{path}: the keys declare impossible lengths; the file is damaged")
+    element = np.dtype([("length", "<u4"), ("heap", f"<u{width}"), ("index", "<u4")])
+    places = np.fromfile(path, dtype=element, count=texts.size, offset=offset)
+    heaps = {heap: _heap(path, heap, width) for heap in set(places["heap"].tolist())}
+    found = []
+    for length, heap, index in places.tolist():
+        text = heaps[heap].get(index, b"")
+        if length > len(text):
+            raise DataError(f"{path}: a key of {length} bytes is not there; the file is damaged")
+        found.append(text[:length].decode())
+    return found
+
+
+def _heap(path: Path, address: int, width: int) -> dict[int, bytes]:
+    """The objects of a global heap collection by their index."""
+    size = path.stat().st_size
+    with open(path, "rb") as handle:
+        handle.seek(min(address, size))
+        head = handle.read(8 + width)
+        declared = int.from_bytes(head[8:], "little")
+        if head[:4] != b"GCOL" or address + declared > size:
+            raise DataError(f"{path}: no texts at byte {address}; the file is damaged")
+        data = handle.read(declared - len(head))
+    objects: dict[int, bytes] = {}
+    at = 0
+    while at + 8 + width <= len(data):
+        index = int.from_bytes(data[at : at + 2], "little")
+        length = int.from_bytes(data[at + 8 : at + 8 + width], "little")
+        if index == 0:  # free space, the rest of the collection
+            break
+        at += 8 + width
+        objects[index] = data[at : at + length]
+        at += length + (-length % 8)
+    return objects
 
 
 def _read_blocks(

@@ -15,6 +15,7 @@ from rsacompare import plugins
 from rsacompare.datasets import god_labels
 from rsacompare.datasets.bdata import BData, open_bdata
 from rsacompare.errors import DataError, LabelError, ProtocolError
+from rsacompare.schema.labels import require_finite
 
 FOLDER = "RSACOMPARE_DATA"
 ADDRESS = "figshare, doi:10.6084/m9.figshare.7387130"
@@ -167,8 +168,10 @@ def read(
         "ilsvrc_train": np.where(splits == "test", flag, np.int8(-1)),
         **{name: _whole(values) for name, values in others.items()},
     }
+    response = held.read(columns, keep, dtype)
+    require_finite(response, f"{file}, voxels of {', '.join(masks)}")
     return Part(
-        response=held.read(columns, keep, dtype),
+        response=response,
         stimulus_id=ids[keep],
         rows={name: values[keep] for name, values in rows.items()},
         masks={roi: mask[columns] for roi, mask in masks.items()},
@@ -256,5 +259,5 @@ def require_same_voxels(subject: str, files: Files, parts: list[Part]) -> None:
 
 def _whole(values: np.ndarray) -> np.ndarray:
     """Whole numbers as such."""
-    whole = np.isfinite(values).all() and (values == np.rint(values)).all()
+    whole = (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()
     return values.astype(int) if whole else values

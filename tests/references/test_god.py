@@ -209,6 +209,19 @@ def test_rois_name_what_is_read(tmp_path, write_bdata, rows):
     assert single["god_label"].dtype == np.float64
 
 
+def test_options_as_a_study_file_gives_them():
+    from rsacompare.datasets.god import load_brain
+    from rsacompare.study.keys import check_options
+
+    for given in (
+        {"path": "x", "rois": ["V1"], "splits": ["train", "test"], "subjects": ["Subject1"]},
+        {"rois": {"early": "V1 | V2"}, "test_images": "not_in_ilsvrc", "family": "spm"},
+    ):
+        assert check_options("data set god", load_brain, given) == given
+    with pytest.raises(ProtocolError, match="expected .*list"):
+        check_options("data set god", load_brain, {"subjects": 3})
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -408,7 +421,7 @@ def test_a_phantom_written_as_god_files_scores_the_same(tmp_path, write_bdata):
     plain = rc.compare(networks, brain, ["decoding"], rois=["V1"], random_state=0).scores["score"]
     # float32 in memory against the same values in float64
     np.testing.assert_allclose(ours.values, plain.values, atol=2e-5)
-    assert ours.values.mean() > 0.1
+    assert ours.values.max() > 0.3
     assert ours["roi"].values.tolist() == ["V1"]
     single = rc.load_dataset("god", path=str(tmp_path), rois=["V1"], dtype="float32")
     same = rc.compare(renamed, single, ["decoding"], random_state=0).scores["score"]
