@@ -31,9 +31,9 @@ from rsacompare.schema.store import file_sha256
 
 def load_brain(
     path: str | None = None,
-    subjects: list[str] | None = None,
-    rois: list[str] | dict[str, str] | None = None,
-    splits: list[str] | None = None,
+    subjects: str | list[str] | None = None,
+    rois: str | list[str] | dict[str, str] | None = None,
+    splits: str | list[str] | None = None,
     test_images: str = "all",
     family: str | None = None,
     dtype: str = "float64",
@@ -45,12 +45,12 @@ def load_brain(
     path : str, optional
         The folder with the files, or one file of a subject; `god` in the folder that
         `RSACOMPARE_DATA` names, when absent.
-    subjects : list of str, optional
+    subjects : str or list of str, optional
         As in the file names, `Subject1`; all there are, when absent.
-    rois : list of str or {name: selection}, optional
+    rois : str, list of str or {name: selection}, optional
         ROIs by their short names, or by selections in the grammar of
         `rsacompare.datasets.bdata.select_columns`. Only their voxels are read. All, when absent.
-    splits : list of str, optional
+    splits : str or list of str, optional
         Of `train`, `test`, `imagery`; all when absent.
     test_images : {"all", "not_in_ilsvrc", "in_ilsvrc"}
         Which of the 50 test images: 20 of them are in the ILSVRC-2012 training set, so that
@@ -75,6 +75,9 @@ def load_brain(
         Files that are missing, damaged or do not belong together; labels that name no picture;
         an unknown ROI, subject or option.
     """
+    subjects = [subjects] if isinstance(subjects, str) else subjects
+    splits = [splits] if isinstance(splits, str) else splits
+    rois = [rois] if isinstance(rois, str) else rois
     options: list[tuple[str, str | None, tuple[str | None, ...]]] = [
         ("test_images", test_images, tuple(TEST_IMAGES)),
         ("dtype", dtype, ("float64", "float32")),

@@ -64,15 +64,21 @@ def find(path: Path, subjects: Iterable[str] | None, family: str | None) -> Any:
     found: dict[str, dict[str, Files]] = {name: {} for name in FAMILIES}
     for file in files:
         stem, part = file.stem, None
-        if triple := re.fullmatch(rf"(.+?)_({'|'.join(PARTS)})", file.stem):
+        if triple := re.fullmatch(rf"(.+?)_({'|'.join(PARTS)})(_fmriprep\w*)?", file.stem):
             stem, part = triple[1], triple[2]
         whole = re.fullmatch(r"Subject\d+", stem) or path.is_file()
         if file.suffix not in (".h5", ".mat") or not (part or whole) or not file.is_file():
             continue
         held = found["fmriprep" if part else "spm"].setdefault(stem, [])
         split = PARTS[part] if part else None
-        if split not in [s for _, s in held]:  # the .h5 comes before the old .mat of a subject
+        same = [f for f, s in held if s == split]
+        if not same:
             held.append((file, split))
+        elif same[0].suffix == file.suffix:  # else the .h5, which comes before the old .mat
+            raise ProtocolError(
+                f"god: two files of {split} for {stem} in {path}: {same[0].name} and {file.name}; "
+                "keep one, or give its path"
+            )
     there = [name for name in FAMILIES if found[name]]
     if not there:
         raise DataError(

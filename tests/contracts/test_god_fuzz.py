@@ -93,7 +93,10 @@ def test_flipped_bits_raise_ours_or_nothing(sound):
 def test_a_heap_that_hangs_hdf5_is_read_by_us(tmp_path, write_bdata):
     """A damaged size in the heap of the keys: HDF5 2.0 reads it for ever."""
     file, data = write_sound("h5", tmp_path, write_bdata)
-    for offset in range(512):  # at 425 it is a size, and h5py does not come back
+    for offset in (
+        *range(15, 64, 8),
+        *range(415, 435),
+    ):  # at 425 it is a size, and h5py does not come back
         damaged = bytearray(data)
         damaged[data.index(b"GCOL") + offset] ^= 4
         file.write_bytes(damaged)

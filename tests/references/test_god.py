@@ -209,6 +209,17 @@ def test_rois_name_what_is_read(tmp_path, write_bdata, rows):
     assert single["god_label"].dtype == np.float64
 
 
+def test_one_file_under_any_name_is_a_subject(tmp_path, write_bdata, rows, one_subject):
+    write(write_bdata, tmp_path / "ours.h5", rows)
+    tree = rc.load_dataset("god", path=str(tmp_path / "ours.h5"), rois="V1", splits="test")
+    whole = rc.load_dataset("god", path=str(one_subject))["Subject1"]
+    assert list(tree) == ["ours"]
+    test, mask = whole["split"].values == "test", whole["roi_mask"].sel(roi="V1").values
+    np.testing.assert_array_equal(
+        tree["ours"]["response"].values, whole["response"].values[test][:, mask]
+    )
+
+
 def test_options_as_a_study_file_gives_them():
     from rsacompare.datasets.god import load_brain
     from rsacompare.study.keys import check_options
@@ -218,7 +229,7 @@ def test_options_as_a_study_file_gives_them():
         {"rois": {"early": "V1 | V2"}, "test_images": "not_in_ilsvrc", "family": "spm"},
     ):
         assert check_options("data set god", load_brain, given) == given
-    with pytest.raises(ProtocolError, match="expected .*list"):
+    with pytest.raises(ProtocolError, match=r"expected .*list"):
         check_options("data set god", load_brain, {"subjects": 3})
 
 
@@ -315,7 +326,7 @@ def triple(tmp_path_factory, write_bdata, rows):
     return folder, expected, marks
 
 
-def test_the_three_files_of_fmriprep_are_joined(triple):
+def test_the_three_files_of_fmriprep_are_joined(triple, tmp_path):
     folder, expected, marks = triple
     tree = rc.load_dataset("god", path=str(folder), rois=["VC"])
     node = tree["Subject1"]
@@ -336,8 +347,18 @@ def test_the_three_files_of_fmriprep_are_joined(triple):
         "Subject1: 35 rows without a stimulus and 40 one-back repeats left out of "
         "Subject1_ImageNetTest.h5",
     ]
-    no_imagery = rc.load_dataset("god", path=str(folder), rois=["VC"], splits=["train", "test"])
+    # the longer names of later downloads, some of the files
+    for part in ("ImageNetTraining", "ImageNetTest"):
+        later = tmp_path / f"sub-01_{part}_fmriprep_volume_native.h5"
+        later.write_bytes((folder / f"Subject1_{part}.h5").read_bytes())
+    two = rc.load_dataset("god", path=str(tmp_path), rois=["VC"])
+    assert two.attrs["family"] == "fmriprep"
     first = node.to_dataset().isel(presentation=slice(2950))
+    assert two["sub-01"].to_dataset().identical(first)
+    (tmp_path / "sub-01_ImageNetTest_fmriprep_other.h5").write_bytes(b"")
+    with pytest.raises(ProtocolError, match="two files of test for sub-01"):
+        rc.load_dataset("god", path=str(tmp_path))
+    no_imagery = rc.load_dataset("god", path=str(folder), rois=["VC"], splits=["train", "test"])
     assert no_imagery["Subject1"].to_dataset().identical(first)
 
 
