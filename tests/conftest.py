@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
@@ -91,3 +94,39 @@ def one_blas_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def product_comparison():
     return _product_comparison
+
+
+def _write_bdata(path, columns, marks=None, spelling="dataset"):
+    """A BData file by the laboratory's own library; returns its object, the judge of the file.
+
+    columns: {key: (row,) or (row, column)}; marks: {key: a value per column of VoxelData}.
+    spelling: "dataset", or "dataSet" as older files have it. A `.mat` is v5, as the oldest are.
+    """
+    from bdpy.bdata import BData
+
+    path = Path(path)
+    bdata = BData()
+    for key, values in columns.items():
+        bdata.add(np.asarray(values, dtype=float), key)
+    for key, values in (marks or {}).items():
+        bdata.add_metadata(key, np.asarray(values, dtype=float), f"1 = {key}", where="VoxelData")
+    if path.suffix == ".mat":
+        meta = {
+            "key": np.array(bdata.metadata.key, dtype=object)[None],
+            "value": bdata.metadata.value,
+            "description": np.array(bdata.metadata.description, dtype=object)[None],
+        }
+        held = {"dataSet": bdata.dataset, "metaData": meta, "header": {"note": "not read"}}
+        scipy.io.savemat(path, held, do_compression=spelling == "dataSet")
+        return bdata
+    bdata.save(str(path))
+    if spelling == "dataSet":
+        with h5py.File(path, "a") as file:
+            file.move("dataset", "dataSet")
+            file.move("metadata", "metaData")
+    return bdata
+
+
+@pytest.fixture(scope="session")
+def write_bdata():
+    return _write_bdata

@@ -15,6 +15,9 @@ from rsacompare.schema import labels, store
 
 FORMAT = 1  # of the trees on disk
 Masks = Mapping[str, np.ndarray]
+RESERVED = (
+    "stimulus_id", "split", "repetition", "roi", "response", "roi_mask", "presentation", "neuroid"
+)  # fmt: skip
 
 
 def activations(
@@ -81,9 +84,9 @@ def responses(
     split: Any = None,
     repetition: Any = None,
     roi_mask: Masks | Mapping[str, Masks] | None = None,
-    attrs: Mapping[str, Any] | None = None,
     presentation: Mapping[str, Any | Mapping[str, Any]] | None = None,
     neuroid: Mapping[str, Any | Mapping[str, Any]] | None = None,
+    attrs: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """Brain responses per subject from plain arrays.
 
@@ -99,11 +102,12 @@ def responses(
         Counted within stimulus and split, in row order, when absent.
     roi_mask : {roi: (voxel,) bool} or {subject: {roi: …}}, optional
         Masks may overlap. Without it one ROI `all`.
+    presentation : {name: (presentation,) array or {subject: …}}, optional
+        More coordinates of the rows: `run`, `session`, `category`, …
+    neuroid : {name: (voxel,) array or {subject: …}}, optional
+        More coordinates of the voxels: `voxel_x`, …
     attrs : mapping, optional
         Attributes of the tree.
-    presentation, neuroid : {coord: values or {subject: values}}, optional
-        Further coordinates of rows (`run`, `session`, `category`, …) and of columns (`i`, `j`,
-        `k`, …), one value per row or column.
 
     Returns
     -------
@@ -137,18 +141,21 @@ def responses(
                 f"{where}: repetition must be whole numbers counted from 0, got {repetition_.dtype}"
             )
         masks = _masks(roi_mask, subject, array.shape[1], where)
+        more = {
+            **_coords(presentation, "presentation", subject, array.shape[0], where),
+            **_coords(neuroid, "neuroid", subject, array.shape[1], where),
+        }
         dataset = xr.Dataset(
             {
                 "response": (("presentation", "neuroid"), array),
                 "roi_mask": (("roi", "neuroid"), np.array(list(masks.values()))),
             },
             coords={
+                **more,
                 "stimulus_id": ("presentation", ids),
                 "split": ("presentation", split_),
                 "repetition": ("presentation", repetition_.astype(int)),
                 "roi": list(masks),
-                **_more_coords(presentation, "presentation", array.shape[0], subject, where),
-                **_more_coords(neuroid, "neuroid", array.shape[1], subject, where),
             },
         )
         nodes[_new_node(nodes, subject)] = validate_response(dataset, where)
@@ -399,18 +406,23 @@ def _for_subject(value: Any, subject: str, where: str) -> Any:
     return value
 
 
-def _more_coords(
-    given: Mapping[str, Any] | None, dim: str, size: int, subject: str, where: str
+def _coords(
+    given: Mapping[str, Any] | None, dim: str, subject: str, n: int, where: str
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Coordinates that the caller adds on a dimension."""
+    """Further coordinates along `dim`: numbers or text, one for each of `n`."""
     coords = {}
     for name, value in (given or {}).items():
-        if name in ("stimulus_id", "split", "repetition", "roi", "presentation", "neuroid"):
-            raise LabelError(f"{where}: '{name}' cannot be a further coordinate of {dim}")
+        if name in RESERVED:
+            raise LabelError(f"{where}: '{name}' has a meaning of its own, not a {dim} coordinate")
         array = np.asarray(_for_subject(value, subject, where))
-        if array.shape != (size,):
-            raise LabelError(f"{where}: {name} has shape {array.shape}, expected ({size},)")
-        coords[str(name)] = (dim, store.as_text(array) if array.dtype.kind in "OT" else array)
+        if array.dtype.kind in "OT":
+            array = array.astype(str)
+        if array.shape != (n,) or array.dtype.kind not in "biufU":
+            raise LabelError(
+                f"{where}: coordinate '{name}' must be numbers or text, one for each of {n} along "
+                f"{dim}; got shape {array.shape}, {array.dtype}"
+            )
+        coords[name] = (dim, array)
     return coords
 
 

@@ -61,6 +61,42 @@ def test_labels_and_masks_per_subject():
         arrays.responses({"S2": X}, stimulus_id=IDS, roi_mask={"S1": {"V1": np.ones(5, bool)}})
 
 
+def test_further_coordinates_of_rows_and_voxels():
+    subjects = {"S1": X, "S2": X[:, :3]}
+    tree = arrays.responses(
+        subjects,
+        stimulus_id=IDS,
+        presentation={"run": [1, 1, 2, 2], "label": {"S1": [0.5, 1, 2, 3], "S2": [4.0, 5, 6, 7]}},
+        neuroid={"voxel_x": {"S1": np.arange(5.0), "S2": np.arange(3.0)}},
+    )
+    for subject, label in (("S1", [0.5, 1, 2, 3]), ("S2", [4, 5, 6, 7])):
+        node = tree[subject]
+        assert node["run"].values.tolist() == [1, 1, 2, 2]
+        assert node["label"].values.tolist() == label
+        assert node["label"].dims == ("presentation",)
+        assert node["voxel_x"].values.tolist() == list(range(subjects[subject].shape[1]))
+        assert node["voxel_x"].dims == ("neuroid",)
+    words = {"category": np.array(["a", "b", "a", "c"], dtype=object), "seen": [True] * 4}
+    node = arrays.responses({"S1": X}, stimulus_id=IDS, presentation=words)["S1"]
+    assert node["category"].dtype.kind == "U"
+    assert node["seen"].values.all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"presentation": {"run": [1, 2]}}, r"'run' must be .* each of 4 along presentation"),
+        ({"neuroid": {"voxel_x": np.eye(5)}}, "each of 5 along neuroid"),
+        ({"presentation": {"when": np.array(["2020"] * 4, "M8[Y]")}}, "numbers or text"),
+        ({"presentation": {"split": ["train"] * 4}}, "'split' has a meaning of its own"),
+        ({"neuroid": {"x": {"S2": np.ones(5)}}}, "no labels for this subject"),
+    ],
+)
+def test_further_coordinates_that_do_not_fit(options, message):
+    with pytest.raises(LabelError, match=message):
+        arrays.responses({"S1": X}, stimulus_id=IDS, **options)
+
+
 NAN_INSIDE = np.where(np.arange(5) == 1, np.nan, X)
 NAN_OUTSIDE = np.where(np.arange(5) == 4, np.nan, X)
 

@@ -146,7 +146,7 @@ def test_further_coordinates_of_responses():
     for options, message in (
         ({"presentation": {"run": [1, 2, 3]}}, r"run has shape \(3,\), expected \(2,\)"),
         ({"neuroid": {"i": {"a": [1, 2, 3]}}}, "responses of b: no labels for this subject"),
-        ({"presentation": {"split": ["", ""]}}, "'split' cannot be a further coordinate"),
+        ({"presentation": {"split": ["", ""]}}, "'split' has a meaning of its own"),
     ):
         with pytest.raises(LabelError, match=message):
             responses(values, stimulus_id=["x", "y"], **options)
