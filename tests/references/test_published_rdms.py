@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 from scipy.stats import spearmanr
 
-from rsacompare.datasets import load, published_rdms
+from rsacompare.datasets import load, pictures92, published_rdms
 from rsacompare.datasets.load import load_dataset
 from rsacompare.datasets.published_rdms import alexnet_a2020, algonauts2019, kriegeskorte92
 from rsacompare.errors import DataError, FetchError, ProtocolError
@@ -114,7 +114,7 @@ def test_categories_agree_with_the_words_of_the_file(it4):
 def test_activations_through_the_registry(brains, file, layer, expected):
     tree = load_activations(load.resolve(f"activations92/{file}.npz"))
     data = tree[f"{file}/{layer}"].to_dataset()
-    assert data["stimulus_id"].values.tolist() == published_rdms.STIMULUS_ID
+    assert data["stimulus_id"].values.tolist() == pictures92.STIMULUS_ID
     rdm = 1 - np.corrcoef(data["activation"].values.astype(np.float64))
     vector = rdm[np.triu_indices(92, 1)]
     found = [mean_spearman(vector, brains[k]) for k in ("EVC", "IT", "IT4")]
