@@ -12,21 +12,23 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.datasets.registry import Entry, registry
 from rsacompare.errors import DataError, FetchError, ProtocolError
-from rsacompare.schema.arrays import read_tree
+from rsacompare.schema.arrays import RDM_SUFFIXES, read_tree
+from rsacompare.schema.rdm_files import load_rdms
 from rsacompare.schema.store import file_sha256
 
 OFFLINE = "RSACOMPARE_DATA"  # environment variable: a folder that holds the files of the registry
 
 
-def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
-    """Brain data: a registered data set, or a netCDF file of ours.
+def load_dataset(name: str | Path, /, **options: Any) -> xr.DataTree:
+    """Brain data: a registered data set, a netCDF file of ours, or a file of RDMs.
 
     Parameters
     ----------
     name : str or path
-        See ``rsacompare list datasets``; or the path of a `.nc` file.
+        See ``rsacompare list datasets``; or the path of a `.nc` file; or of RDMs in a `.npz`,
+        `.mat`, `.csv` or `.tsv` file (:func:`rsacompare.load_rdms`).
     **options
-        Passed to the data set's loader.
+        Passed to the data set's loader, or to `load_rdms`.
 
     Returns
     -------
@@ -39,7 +41,11 @@ def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
         A broken file; a file that cannot be had; an unknown name.
     """
     path = Path(name)
+    if path.suffix.lower() in RDM_SUFFIXES:
+        return load_rdms(path, "brain", **options)
     if path.suffix == ".nc" or (path.exists() and path.is_file()):
+        if options:
+            raise ProtocolError(f"{path}: a netCDF file takes no options, got {', '.join(options)}")
         tree = read_tree(path)
         if tree.attrs["rsacompare_kind"] == "activations":
             raise DataError(f"{path} holds activations of a network, expected responses or rdms")
@@ -133,7 +139,7 @@ def resolve(source: str | Path, folder: str | Path | None = None) -> Path | str:
     name = Path(source).as_posix()
     if name in registry():
         return fetch(name)
-    if Path(source).suffix in (".npz", ".nc", ".h5") or "/" in name:
+    if Path(source).suffix in (".nc", ".h5", *RDM_SUFFIXES) or "/" in name:
         close = plugins.unknown("file of the registry", name, registry())
         raise ProtocolError(f"there is no file {path}, and it is an {close}")
     return str(source)
