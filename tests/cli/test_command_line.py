@@ -257,7 +257,7 @@ def test_fetch_names_the_nearest_data_set(call):
 
 
 def test_fetch_prints_where_the_files_are(call, monkeypatch, tmp_path):
-    monkeypatch.setattr("rsacompare.datasets.load.fetch", lambda name: tmp_path / name)
+    monkeypatch.setattr("rsacompare.datasets.load.fetch", lambda name, **_: tmp_path / name)
     result = call("fetch", "algonauts2019")
     assert result.stdout == f"{tmp_path / 'algonauts2019/92_target_fmri.mat'}\n"
 
