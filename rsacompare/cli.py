@@ -203,24 +203,111 @@ def fetch(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="A folder or file of the data registry.")
     ],
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for downloads.  [default: RSACOMPARE_CACHE, else your cache folder]"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="For ds001246: the folder that holds it, or shall hold it.")
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Download the files of a data set; checksums are verified, a broken download goes on."""
+    """Download the files of a data set; checksums are verified, a broken download goes on.
+
+    ds001246 is downloaded by OpenNeuro's own tools: the commands are printed, and the folder is
+    checked where it is there already.
+    """
     with _clean_errors(debug):
         from rsacompare import plugins
+        from rsacompare.datasets import openneuro
         from rsacompare.datasets.load import fetch as fetch_file
         from rsacompare.datasets.registry import registry
         from rsacompare.errors import ProtocolError
 
+        if dataset == openneuro.DATASET:
+            _openneuro(to, quiet)
+            return
+        if to is not None:
+            raise ProtocolError(f"--to is for {openneuro.DATASET}; for {dataset} use --cache")
         names = [n for n in registry() if n == dataset or n.split("/")[0] == dataset]
         if not names:
-            folders = dict.fromkeys(n.split("/")[0] for n in registry())
+            folders = dict.fromkeys([*(n.split("/")[0] for n in registry()), openneuro.DATASET])
             raise ProtocolError(plugins.unknown("data set", dataset, folders))
-        for name in names:
-            path = fetch_file(name)
-            if not quiet:
-                typer.echo(path)
+        with _download_bar(quiet) as progress:
+            for name in names:
+                path = fetch_file(name, cache=cache, progress=progress)
+                if not quiet:
+                    typer.echo(path)
+
+
+def _openneuro(folder: Path | None, quiet: bool) -> None:
+    """Say how ds001246 is had; check the folder where there is one."""
+    from rsacompare.datasets import openneuro
+    from rsacompare.errors import ProtocolError
+
+    if folder is None:
+        raise ProtocolError(
+            f"{openneuro.DATASET} needs a folder: rsacompare fetch {openneuro.DATASET} --to FOLDER"
+        )
+    if not folder.is_dir():
+        lines = [*openneuro.commands(folder), "or, without datalad:"]
+        for line in [*lines, *openneuro.commands_without_datalad(folder)]:
+            typer.echo(line)
+        return
+    found = openneuro.check(folder)
+    if not quiet:
+        for line in openneuro.lines(folder, found):
+            typer.echo(line)
+    missing = openneuro.verdict(folder, found)
+    if missing is not None:
+        raise FetchError(missing)
+    typer.echo(folder if quiet else f"{folder}: complete")
+
+
+@contextmanager
+def _download_bar(quiet: bool) -> Iterator[Any]:
+    """A callback `(name, done, total)` in bytes: a bar on a terminal after two seconds."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    bars = Progress(
+        *columns,
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    began: dict[str, float] = {}
+    tasks: dict[str, Any] = {}
+
+    def bar(name: str, done: int, total: int) -> None:
+        if time.monotonic() - began.setdefault(name, time.monotonic()) < 2:
+            return
+        if name not in tasks:
+            bars.start()
+            tasks[name] = bars.add_task(name, total=total or None)
+        bars.update(tasks[name], completed=done, total=total or None)
+        if done == total:
+            bars.remove_task(tasks.pop(name))
+
+    try:
+        yield bar
+    finally:
+        bars.stop()
 
 
 def _run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,24 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.datasets.registry import Entry, registry
 from rsacompare.errors import DataError, FetchError, ProtocolError
-from rsacompare.schema.arrays import read_tree
+from rsacompare.schema.arrays import RDM_SUFFIXES, read_tree
+from rsacompare.schema.rdm_files import load_rdms
 from rsacompare.schema.store import file_sha256
 
 OFFLINE = "RSACOMPARE_DATA"  # environment variable: a folder that holds the files of the registry
+CACHE = "RSACOMPARE_CACHE"  # environment variable: where downloads are kept
 
 
-def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
-    """Brain data: a registered data set, or a netCDF file of ours.
+def load_dataset(name: str | Path, /, **options: Any) -> xr.DataTree:
+    """Brain data: a registered data set, a netCDF file of ours, or a file of RDMs.
 
     Parameters
     ----------
     name : str or path
-        See ``rsacompare list datasets``; or the path of a `.nc` file.
+        See ``rsacompare list datasets``; or the path of a `.nc` file; or of RDMs in a `.npz`,
+        `.mat`, `.csv` or `.tsv` file (:func:`rsacompare.load_rdms`).
     **options
-        Passed to the data set's loader.
+        Passed to the data set's loader, or to `load_rdms`.
 
     Returns
     -------
@@ -39,7 +43,11 @@ def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
         A broken file; a file that cannot be had; an unknown name.
     """
     path = Path(name)
+    if path.suffix.lower() in RDM_SUFFIXES:
+        return load_rdms(path, "brain", **options)
     if path.suffix == ".nc" or (path.exists() and path.is_file()):
+        if options:
+            raise ProtocolError(f"{path}: a netCDF file takes no options, got {', '.join(options)}")
         tree = read_tree(path)
         if tree.attrs["rsacompare_kind"] == "activations":
             raise DataError(f"{path} holds activations of a network, expected responses or rdms")
@@ -47,18 +55,28 @@ def load_dataset(name: str | Path, **options: Any) -> xr.DataTree:
     return plugins.find("datasets", str(name))(**options)
 
 
-def fetch(path: str) -> Path:
+def fetch(
+    path: str,
+    *,
+    cache: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Path:
     """A file of the registry on this machine: from `RSACOMPARE_DATA`, the cache or its address.
 
     Parameters
     ----------
     path : str
         As in the registry, e.g. `kriegeskorte92/92_brainRDMs.mat`.
+    cache : path, optional
+        Where downloads are kept; by default `RSACOMPARE_CACHE`, else the user's cache folder.
+    progress : callable (name, done, total), optional
+        Told in bytes of a download.
 
     Returns
     -------
     Path
-        The checksum of what it names has been verified.
+        The checksum of what it names has been verified (but for a file under a DOI that lies in
+        the offline folder: its checksum is known to the repository alone).
 
     Raises
     ------
@@ -69,7 +87,7 @@ def fetch(path: str) -> Path:
         does not answer; a computed file that is not in the offline folder.
     """
     entry = _entry(path)
-    local = at_hand(path)
+    local = at_hand(path, cache)
     if local is not None:
         return local
     if not entry.address:
@@ -79,10 +97,10 @@ def fetch(path: str) -> Path:
         )
     from rsacompare.datasets.download import download  # requests: only where it is needed
 
-    return download(entry, _cached(entry), hint=_hint(path))
+    return download(entry, _cached(entry, cache), _hint(path), progress)
 
 
-def at_hand(path: str) -> Path | None:
+def at_hand(path: str, cache: str | Path | None = None) -> Path | None:
     """The verified file where it is on this machine already; None where it must be downloaded.
 
     Raises
@@ -93,6 +111,8 @@ def at_hand(path: str) -> Path | None:
     entry = _entry(path)
     folder = os.environ.get(OFFLINE)
     if folder and (file := Path(folder) / path).is_file():
+        if not entry.sha256:
+            return file
         found = _sha256(file)
         if found != entry.sha256:
             raise FetchError(
@@ -101,8 +121,25 @@ def at_hand(path: str) -> Path | None:
                 f"{OFFLINE} to have it downloaded"
             )
         return file
-    cached = _cached(entry)
-    return cached if cached.is_file() and _sha256(cached) == entry.sha256 else None
+    cached = _cached(entry, cache)
+    if not cached.is_file():
+        return None
+    if entry.sha256:
+        return cached if _sha256(cached) == entry.sha256 else None
+    return cached if _is_as_downloaded(cached) else None
+
+
+def _is_as_downloaded(file: Path) -> bool:
+    """Whether a file has the checksum that the repository of its DOI gave for it."""
+    import pooch
+
+    from rsacompare.datasets.download import checksum_file
+
+    known = checksum_file(file)
+    algorithm, _, value = (
+        known.read_text(encoding="ascii").partition(":") if known.is_file() else ("",) * 3
+    )
+    return bool(value) and pooch.file_hash(str(file), alg=algorithm) == value
 
 
 def resolve(source: str | Path, folder: str | Path | None = None) -> Path | str:
@@ -133,7 +170,7 @@ def resolve(source: str | Path, folder: str | Path | None = None) -> Path | str:
     name = Path(source).as_posix()
     if name in registry():
         return fetch(name)
-    if Path(source).suffix in (".npz", ".nc", ".h5") or "/" in name:
+    if Path(source).suffix in (".nc", ".h5", *RDM_SUFFIXES) or "/" in name:
         close = plugins.unknown("file of the registry", name, registry())
         raise ProtocolError(f"there is no file {path}, and it is an {close}")
     return str(source)
@@ -145,10 +182,13 @@ def _entry(path: str) -> Entry:
     return registry()[path]
 
 
-def _cached(entry: Entry) -> Path:
-    import pooch  # half a tenth of a second, and only here
+def _cached(entry: Entry, cache: str | Path | None) -> Path:
+    folder = cache or os.environ.get(CACHE)
+    if not folder:
+        import pooch  # half a tenth of a second, and only here
 
-    return Path(pooch.os_cache("rsacompare")) / entry.path
+        folder = pooch.os_cache("rsacompare")
+    return Path(folder).expanduser() / entry.path
 
 
 def _hint(path: str) -> str:

@@ -1,36 +1,43 @@
-"""Brains, and one network, that are known by their dissimilarities alone, on the same 92 pictures.
-
-The pictures are `stim01` … `stim92` in the order of the files, which all of them share.
-"""
+"""Brains, judgements and models known by their dissimilarities alone, on the same 92 pictures."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 import xarray as xr
 
 from rsacompare import plugins
 from rsacompare.datasets.load import at_hand, fetch
+from rsacompare.datasets.pictures92 import (
+    N_STIMULI,
+    PICTURES,
+    STIMULUS_ID,
+    common_attrs,
+    field,
+    read_hdf5,
+    read_mat,
+    text,
+)
 from rsacompare.datasets.registry import registry
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.schema.arrays import rdms
 
-N_STIMULI = 92
-STIMULUS_ID = [f"stim{i:02d}" for i in range(1, N_STIMULI + 1)]
-PICTURES = "kriegeskorte92/Kriegeskorte_Neuron2008_supplementalData.mat"
 HUMAN_IT = "kriegeskorte92/92_brainRDMs.mat"
+JUDGEMENTS = "kriegeskorte92/92_behavRDMs.mat"
+MODELS = "kriegeskorte92/92_modelRDMs.mat"
 ALEXNET = "kriegeskorte92/modelRDMs_A2020.mat"
 ALGONAUTS = "algonauts2019/92_target_fmri.mat"
 KRIEGESKORTE_2008 = (
     "Kriegeskorte N, Mur M, Ruff DA, Kiani R, Bodurka J, Esteky H, Tanaka K, Bandettini PA (2008). "
     "Matching categorical object representations in inferior temporal cortex of man and monkey. "
     "Neuron 60:1126-1141. doi:10.1016/j.neuron.2008.10.043"
+)
+MUR_2013 = (
+    "Mur M, Meys M, Bodurka J, Goebel R, Bandettini PA, Kriegeskorte N (2013). Human "
+    "object-similarity judgments reflect and transcend the primate-IT object representation. "
+    "Frontiers in Psychology 4:128. doi:10.3389/fpsyg.2013.00128"
 )
 ALGONAUTS_2019 = (
     "Cichy RM, Roig G, Andonian A, Dwivedi K, Lahner B, Lascelles A, Mohsenzadeh Y, "
@@ -59,16 +66,16 @@ def kriegeskorte92(sessions: Iterable[int] = (1, 2)) -> xr.DataTree:
         A file that cannot be had; one that is not what it should be; a session there is not.
     """
     path = fetch(HUMAN_IT)
-    cells = _mat(path, "RDMs")
+    cells = read_mat(path, "RDMs")
     stacks: dict[str, dict[int, np.ndarray]] = {}
     for cell in cells.ravel():
-        name = _text(cell, "name", path)
+        name = text(cell, "name", path)
         parts = re.fullmatch(r"hIT \| (\w+) \| Session: (\d+)", name)
         if parts is None:
             raise DataError(
                 f"{path}: RDM named '{name}', expected 'hIT | <subject> | Session: <n>'"
             )
-        stacks.setdefault(parts[1], {})[int(parts[2])] = _field(cell, "RDM", path)
+        stacks.setdefault(parts[1], {})[int(parts[2])] = field(cell, "RDM", path)
     wanted = list(dict.fromkeys(int(s) for s in sessions))
     for subject, held in stacks.items():
         absent = [s for s in wanted if s not in held]
@@ -88,12 +95,52 @@ def kriegeskorte92(sessions: Iterable[int] = (1, 2)) -> xr.DataTree:
             ),
             "citation": KRIEGESKORTE_2008,
             "licence": f"{registry()[HUMAN_IT].licence} (as distributed with rsatoolbox)",
-            **_common([HUMAN_IT], picture_file=fetch(PICTURES)),
+            **common_attrs([HUMAN_IT], picture_file=fetch(PICTURES)),
         },
     )
     for subject in stacks:
         tree[subject] = xr.DataTree(tree[subject].to_dataset().assign_coords(session=wanted))
     return tree
+
+
+def kriegeskorte92_behaviour() -> xr.DataTree:
+    """Similarity judgements of the 92 pictures by 16 people (Mur et al. 2013).
+
+    A data set of its own, since these people are not those of `kriegeskorte92`: a study lists
+    both, and statistics of `behaviour` then use these 16.
+
+    Returns
+    -------
+    DataTree
+        Nodes sub-01 … sub-16, each with `rdm(roi=[behaviour], pair)`: judged dissimilarities.
+
+    Raises
+    ------
+    FetchError, DataError
+        A file that cannot be had; one that is not what it should be.
+    """
+    path = fetch(JUDGEMENTS)
+    subjects: dict[str, dict[str, np.ndarray]] = {}
+    for cell in read_mat(path, "rdms_behav_92").ravel():
+        name = text(cell, "name", path)
+        parts = re.fullmatch(r"simJudge \| subject(\d+)", name)
+        if parts is None:
+            raise DataError(f"{path}: RDM named '{name}', expected 'simJudge | subject<n>'")
+        subjects[f"sub-{int(parts[1]):02d}"] = {"behaviour": field(cell, "RDM", path)}
+    return rdms(
+        subjects,
+        stimulus_id=STIMULUS_ID,
+        attrs={
+            "title": "92 object pictures, similarity judgements (Mur et al. 2013)",
+            "description": (
+                "Dissimilarities of 92 pictures of objects as judged by people who arranged them "
+                f"by similarity: {len(subjects)} subjects, other people than those scanned."
+            ),
+            "citation": MUR_2013,
+            "licence": f"{registry()[JUDGEMENTS].licence} (as distributed with rsatoolbox)",
+            **common_attrs([JUDGEMENTS], picture_file=fetch(PICTURES)),
+        },
+    )
 
 
 def algonauts2019() -> xr.DataTree:
@@ -111,7 +158,7 @@ def algonauts2019() -> xr.DataTree:
         The file cannot be had, or is not what it should be.
     """
     path = fetch(ALGONAUTS)
-    held = _hdf5(path, ["EVC_RDMs", "IT_RDMs"])
+    held = read_hdf5(path, ["EVC_RDMs", "IT_RDMs"])
     stacks = {roi: held[f"{roi}_RDMs"] for roi in ("EVC", "IT")}
     shapes = {roi: array.shape for roi, array in stacks.items()}
     if any(len(s) != 3 or s[:2] != (N_STIMULI, N_STIMULI) for s in shapes.values()) or (
@@ -134,7 +181,7 @@ def algonauts2019() -> xr.DataTree:
             ),
             "citation": ALGONAUTS_2019,
             "licence": registry()[ALGONAUTS].licence,
-            **_common([ALGONAUTS], picture_file=at_hand(PICTURES)),
+            **common_attrs([ALGONAUTS], picture_file=at_hand(PICTURES)),
         },
     )
 
@@ -162,11 +209,11 @@ def alexnet_a2020(variant: str = "complete") -> xr.DataTree:
     path = fetch(ALEXNET)
     layers: dict[str, np.ndarray] = {}
     variants: dict[str, None] = {}
-    for cell in _mat(path, "modelRDMs").ravel():
-        found = _text(cell, "measModelName", path)
+    for cell in read_mat(path, "modelRDMs").ravel():
+        found = text(cell, "measModelName", path)
         variants[found] = None
         if found == variant:
-            layers[_text(cell, "reprName", path)] = _field(cell, "RDM", path).ravel()
+            layers[text(cell, "reprName", path)] = field(cell, "RDM", path).ravel()
     if not layers:
         raise ProtocolError(plugins.unknown("variant of alexnet_a2020", variant, variants))
     kinds = {"con": "conv", "fc6": "fc", "fc7": "fc", "fc8": "logits", "pro": "softmax"}
@@ -181,7 +228,7 @@ def alexnet_a2020(variant: str = "complete") -> xr.DataTree:
         attrs={
             "title": "AlexNet, layer RDMs on the 92 pictures",
             "licence": f"{registry()[ALEXNET].licence} (as distributed with rsatoolbox)",
-            **_common([ALEXNET], picture_file=None),
+            **common_attrs([ALEXNET], picture_file=None),
         },
         layer_attrs={
             "alexnet_a2020": {
@@ -193,88 +240,74 @@ def alexnet_a2020(variant: str = "complete") -> xr.DataTree:
     )
 
 
-def categories(path: Path) -> dict[str, str]:
-    """Exclusive category of each of the 92 pictures, from the four flags of the paper's file.
+MODEL_NOTES = {
+    "animacy": "1 where one of two pictures shows something animate and the other does not",
+    "FaceBodyManmadeNatobj": "1 between faces, bodies, man-made and natural objects, 0 within",
+    "monkeyIT": "cells in inferior temporal cortex of monkeys, 1 - Pearson correlation",
+    "EVA": "named EVA in the file, without an explanation (early visual areas, by its name)",
+    "HMAX": "the HMAX model",
+    "V1": "a model of V1, not the ROI",
+    "Silhouette": "the silhouettes of the objects",
+    "RADON": "the Radon transform of the pictures",
+}
+
+
+def kriegeskorte92_models(models: Iterable[str] | None = None) -> xr.DataTree:
+    """Model RDMs of the 92 pictures: animacy, monkey IT, HMAX, V1 and others, a network each.
+
+    A model is one RDM: a network with the single layer `model`, so that models can be contrasted
+    with each other and with networks (`mean` and `best`). Its `layer_index` 0 and depth 1 say
+    nothing of a hierarchy; the attribute `hierarchy` is 0 to say so.
+
+    Parameters
+    ----------
+    models : iterable of str, optional
+        Only these, in this order: animacy, FaceBodyManmadeNatobj, monkeyIT, EVA, HMAX, V1,
+        Silhouette, RADON.
 
     Returns
     -------
-    dict
-        {stimulus_id: human face, human body part, animal face, animal body part, natural object
-        or artificial object}.
+    DataTree
+        Nodes `/<model>/model` with `rdm(pair)`.
 
     Raises
     ------
-    DataError
-        When the file is broken or does not hold 92 pictures with their flags.
+    FetchError, DataError, ProtocolError
+        The file cannot be had, or is not what it should be; a model there is not.
     """
-    pictures = _mat(path, "stimuli_92objs").ravel()
-    if pictures.size != N_STIMULI:
-        raise DataError(f"{path}: {pictures.size} pictures, expected {N_STIMULI}")
-    found = {}
-    for stimulus, picture in zip(STIMULUS_ID, pictures, strict=True):
-        human, face, animal, natural = (
-            bool(_field(picture, flag, path).item())
-            for flag in ("human", "face", "animal", "natural")
-        )
-        if animal:  # in the file's sense humans are animals too
-            category = f"{'human' if human else 'animal'} {'face' if face else 'body part'}"
-        else:
-            category = f"{'natural' if natural else 'artificial'} object"
-        found[stimulus] = category
-    return found
-
-
-def _common(names: list[str], picture_file: Path | None) -> dict[str, Any]:
-    """Attributes that all trees of this module carry."""
-    attrs: dict[str, Any] = {"simulated": False}
-    inputs = {name: registry()[name].sha256 for name in names}  # fetch has verified them
-    if picture_file is not None:
-        attrs["categories"] = categories(picture_file)
-        inputs[PICTURES] = registry()[PICTURES].sha256
-    return {**attrs, "inputs": inputs}
-
-
-def _mat(path: Path, variable: str) -> np.ndarray:
-    try:
-        held = scipy.io.loadmat(path)
-    except Exception as err:  # scipy raises many kinds for a broken file
-        raise DataError(_broken(path, "MATLAB", err)) from err
-    if variable not in held:
-        names = [name for name in held if not name.startswith("__")]
-        raise DataError(f"{path}: {plugins.unknown('variable', variable, names)}")
-    return held[variable]
-
-
-def _hdf5(path: Path, variables: list[str]) -> dict[str, np.ndarray]:
-    held: dict[str, np.ndarray] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            names = list(file)
-            for name in set(variables) & set(names):
-                held[name] = np.asarray(file[name][()], dtype=np.float64)
-    except Exception as err:  # h5py raises many kinds for a broken file
-        raise DataError(_broken(path, "HDF5", err)) from err
-    for name in variables:
+    path = fetch(MODELS)
+    held = {
+        text(cell, "name", path): field(cell, "RDM", path)
+        for cell in read_mat(path, "Models").ravel()
+    }
+    wanted = list(held) if models is None else list(dict.fromkeys(models))
+    for name in wanted:
         if name not in held:
-            raise DataError(f"{path}: {plugins.unknown('variable', name, names)}")
-    return held
-
-
-def _broken(path: Path, kind: str, err: Exception) -> str:
-    return (
-        f"{path} cannot be read as {kind} ({type(err).__name__}: {err}); it may be truncated: "
-        "fetch it again"
+            raise ProtocolError(plugins.unknown("model of kriegeskorte92_models", name, held))
+    if not wanted:
+        raise ProtocolError(f"kriegeskorte92_models: no models; there are {', '.join(held)}")
+    return rdms(
+        {name: {"model": held[name]} for name in wanted},
+        stimulus_id=STIMULUS_ID,
+        of="network",
+        attrs={
+            "title": "Model RDMs of the 92 pictures (Kriegeskorte et al. 2008)",
+            "citation": KRIEGESKORTE_2008,
+            "licence": f"{registry()[MODELS].licence} (as distributed with rsatoolbox)",
+            **common_attrs([MODELS], picture_file=None),
+        },
+        layer_attrs={
+            name: {
+                "model": {
+                    "note": (
+                        f"A model RDM, no network: {MODEL_NOTES.get(name, 'as in the file')}. "
+                        "One RDM without layers; its depth has no meaning."
+                    ),
+                    "kind": "model",
+                    "hierarchy": False,
+                    "citation": KRIEGESKORTE_2008,
+                }
+            }
+            for name in wanted
+        },
     )
-
-
-def _field(cell: np.void, name: str, path: Path) -> np.ndarray:
-    if name not in (cell.dtype.names or ()):
-        raise DataError(f"{path}: {plugins.unknown('field', name, cell.dtype.names or ())}")
-    return cell[name]
-
-
-def _text(cell: np.void, name: str, path: Path) -> str:
-    value = _field(cell, name, path)
-    if value.size != 1:
-        raise DataError(f"{path}: field '{name}' should hold one name, got {value!r}")
-    return str(value.item())

@@ -14,7 +14,11 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One file: `path` inside a data folder, sha256, licence, address ("" for none), what it is."""
+    """One file: `path` inside a data folder, sha256, licence, address ("" for none), what it is.
+
+    An address `doi:<DOI>/<file>` is looked up when the file is fetched; the checksum comes from
+    there too, so sha256 is "".
+    """
 
     path: str
     sha256: str
@@ -37,14 +41,21 @@ def registry() -> dict[str, Entry]:
     return {row[0]: Entry(*("" if field == "-" else field for field in row)) for row in rows}
 
 
+def _link(address: str) -> str:
+    if address.startswith("doi:"):
+        return f"[DOI](https://doi.org/{address[4:].rsplit('/', 1)[0]})"
+    return f"[pinned]({address})" if address else "none: computed"
+
+
 HEAD = """\
 # Data
 
 Generated from `rsacompare/datasets/registry.txt` by `make data/README.md`; do not edit.
 
 None of the files below is part of this project. `rsacompare` looks for each in the folder that the
-environment variable `RSACOMPARE_DATA` names (read in place, checksum verified), then in its cache,
-and then downloads it from the pinned address, verifies the checksum and keeps it in the cache.
+environment variable `RSACOMPARE_DATA` names (read in place, checksum verified), then in its cache
+(`RSACOMPARE_CACHE`), and then downloads it from the pinned address, verifies the checksum and keeps
+it in the cache. Files under a DOI are looked up there when they are fetched, checksum included.
 Files without an address were computed once from the named source and are read from
 `RSACOMPARE_DATA` only.
 
@@ -60,7 +71,7 @@ def readme() -> str:
     """The text of `data/README.md`."""
     rows = [
         f"| `{e.path}` | {e.what} | {e.licence} | "
-        f"{f'[pinned]({e.address})' if e.address else 'none: computed'} | `{e.sha256}` |\n"
+        f"{_link(e.address)} | {f'`{e.sha256}`' if e.sha256 else 'read from the DOI'} |\n"
         for e in registry().values()
     ]
     return HEAD + "".join(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rsacompare.errors import DataError, LabelError, ProtocolError
 from rsacompare.schema import labels, store
 
 FORMAT = 1  # of the trees on disk
+RDM_SUFFIXES = (".npz", ".mat", ".csv", ".tsv")  # files that `load_rdms` reads
 Masks = Mapping[str, np.ndarray]
 RESERVED = (
     "stimulus_id", "split", "repetition", "roi", "response", "roi_mask", "presentation", "neuroid"
@@ -227,10 +229,11 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
     ----------
     source : path or str
         A netCDF file of ours, an npz file (keys `stimulus_id`, `layers`, and per layer
-        `<layer>`, `<layer>.unit_index`, `<layer>.n_units`), or a name from
-        ``rsacompare list networks``.
+        `<layer>`, `<layer>.unit_index`, `<layer>.n_units`), a file of layer RDMs (`.npz`, `.mat`,
+        `.csv`: :func:`rsacompare.load_rdms`), or a name from ``rsacompare list networks``.
     **options
-        For a named source: passed on. For a file: `name`, the network's name in an npz.
+        For a named source: passed on. For a file: `name`, the network's name, and for RDMs the
+        options of :func:`rsacompare.load_rdms`.
 
     Returns
     -------
@@ -243,8 +246,19 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
         A file that cannot be read; an unknown name.
     """
     path = Path(source)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz" and (_has_layers(path) or not path.is_file()):
+        other = [option for option in options if option != "name"]
+        if other:
+            raise ProtocolError(f"{path} holds activations; they have no {labels.listed(other)}")
         return _read_npz(path, **options)
+    if path.suffix.lower() in RDM_SUFFIXES:
+        from rsacompare.schema.rdm_files import load_rdms  # it makes its trees with `rdms` above
+
+        try:
+            return load_rdms(path, "network", **options)
+        except (DataError, LabelError) as err:
+            hint = "; an npz of activations needs the keys 'stimulus_id' and 'layers'"
+            raise type(err)(f"{err}{hint if path.suffix == '.npz' else ''}") from err
     if path.suffix in (".nc", ".h5") or path.is_file():
         if options:
             raise ProtocolError(f"{path}: a netCDF file takes no options, got {', '.join(options)}")
@@ -454,6 +468,15 @@ def _count_repetitions(ids: np.ndarray, split: np.ndarray) -> np.ndarray:
         out[row] = seen.get(key, 0)
         seen[key] = out[row] + 1
     return out
+
+
+def _has_layers(path: Path) -> bool:
+    """Whether an npz is one of activations, or too broken to tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "layers.npy" in archive.namelist()
+    except Exception:  # zipfile raises many kinds for a broken file; the reader says what is wrong
+        return True
 
 
 def _read_npz(path: Path, name: str | None = None) -> xr.DataTree:

@@ -11,9 +11,10 @@ from typing import Any
 import xarray as xr
 
 from rsacompare import plugins
-from rsacompare.datasets.load import fetch
-from rsacompare.errors import DataError, LabelError, ProtocolError
+from rsacompare.datasets.load import fetch, load_dataset
+from rsacompare.errors import LabelError, ProtocolError
 from rsacompare.schema import arrays, labels, store
+from rsacompare.schema.rdm_files import RdmOptions
 from rsacompare.study import keys
 from rsacompare.study.protocol import Study
 
@@ -63,12 +64,9 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
             options.setdefault("random_state", study.random_state)
         return loader(**options)
     file = fetch(source) if isinstance(source, str) else source
-    if group == "networks":
-        tree = arrays.load_activations(file)
-    else:
-        tree = arrays.read_tree(file)
-        if tree.attrs["rsacompare_kind"] == "activations":
-            raise DataError(f"{file} holds activations of a network, not brain data")
+    options = keys.check_options(f"file {table.source or name}", RdmOptions, table.options)
+    load = arrays.load_activations if group == "networks" else load_dataset
+    tree = load(file, **options)
     tree.attrs["inputs"] = json.dumps({table.source or name: store.file_sha256(file)})
     return tree
 

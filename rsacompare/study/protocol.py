@@ -22,6 +22,8 @@ from rsacompare.errors import DataError, ProtocolError
 from rsacompare.kernels.resample import as_seed
 from rsacompare.metrics.evidence import Metric
 from rsacompare.metrics.registry import metric
+from rsacompare.schema.arrays import RDM_SUFFIXES
+from rsacompare.schema.rdm_files import RdmOptions
 from rsacompare.study import keys
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
@@ -208,8 +210,10 @@ class Study(_Table):
                 raise DataError(f"{where}: no file {file}, nor does the data registry have it")
             text = plugins.unknown(kind[:-1], source, plugins.names(kind))
             raise ProtocolError(f"{where}: {text}")
-        if table.options:
+        if table.options and file.suffix.lower() not in RDM_SUFFIXES:
             raise ProtocolError(f"{where}: options are for registered {kind}; {source} is a file")
+        with keys.at(where):
+            keys.check_options(f"file {source}", RdmOptions, table.options)
         return file if file.is_file() else source
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import rsacompare as rc
-from rsacompare import pipeline, plugins
+from rsacompare import cli, pipeline, plugins
 from rsacompare.cli import app
 from rsacompare.errors import FetchError
 
@@ -257,7 +259,7 @@ def test_fetch_names_the_nearest_data_set(call):
 
 
 def test_fetch_prints_where_the_files_are(call, monkeypatch, tmp_path):
-    monkeypatch.setattr("rsacompare.datasets.load.fetch", lambda name: tmp_path / name)
+    monkeypatch.setattr("rsacompare.datasets.load.fetch", lambda name, **_: tmp_path / name)
     result = call("fetch", "algonauts2019")
     assert result.stdout == f"{tmp_path / 'algonauts2019/92_target_fmri.mat'}\n"
 
@@ -284,3 +286,42 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == ""
     assert done.returncode == 0
+
+
+def test_fetch_takes_a_folder_for_downloads(call, monkeypatch, tmp_path):
+    seen = {}
+
+    def fetched(name, **options):
+        seen.update(options)
+        return Path(options["cache"]) / name
+
+    monkeypatch.setattr("rsacompare.datasets.load.fetch", fetched)
+    result = call("fetch", "algonauts2019", "--cache", tmp_path)
+    assert result.stdout == f"{tmp_path / 'algonauts2019/92_target_fmri.mat'}\n"
+    assert seen["progress"] is None, "no bar where nobody looks"
+    refused = call("fetch", "algonauts2019", "--to", tmp_path)
+    one_clean_line(refused, "--to is for ds001246", "for algonauts2019 use --cache")
+    one_clean_line(call("fetch", "ds00124"), "did you mean 'ds001246'?")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_download_shows_a_bar_on_a_terminal_after_two_seconds(monkeypatch):
+    screen, clock = Terminal(), [0.0]
+    monkeypatch.setattr(cli.sys, "stderr", screen)
+    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
+    monkeypatch.setenv("TERM", "xterm")
+    with cli._download_bar(quiet=False) as bar:
+        bar("god/Subject1.h5", 10, 100)
+        clock[0] = 1.9
+        bar("god/Subject1.h5", 20, 100)
+        assert screen.getvalue() == ""
+        clock[0] = 2.1
+        bar("god/Subject1.h5", 30, 100)
+    assert "god/Subject1.h5" in screen.getvalue()
+    assert "30/100 bytes" in screen.getvalue()
+    with cli._download_bar(quiet=True) as bar:
+        assert bar is None

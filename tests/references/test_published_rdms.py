@@ -13,13 +13,23 @@ import pytest
 import scipy.io
 from scipy.stats import spearmanr
 
-from rsacompare.datasets import load, published_rdms
+from rsacompare.datasets import load, pictures92, published_rdms
 from rsacompare.datasets.load import load_dataset
-from rsacompare.datasets.published_rdms import alexnet_a2020, algonauts2019, kriegeskorte92
+from rsacompare.datasets.published_rdms import (
+    alexnet_a2020,
+    algonauts2019,
+    kriegeskorte92,
+    kriegeskorte92_behaviour,
+    kriegeskorte92_models,
+)
 from rsacompare.errors import DataError, FetchError, ProtocolError
+from rsacompare.inference.infer import infer
+from rsacompare.metrics.registry import metric
 from rsacompare.schema.arrays import load_activations, read_tree
+from rsacompare.schema.results import tables
 from rsacompare.schema.store import write_netcdf
-from rsacompare.schema.trees import iter_layers
+from rsacompare.schema.trees import iter_layers, merge_networks
+from rsacompare.study.compare import compare
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RSACOMPARE_DATA"),
@@ -76,6 +86,81 @@ def test_models_of_the_same_pictures(brains, model, expected):
     np.testing.assert_allclose(found, expected, atol=5e-4)
 
 
+@pytest.fixture(scope="module")
+def models():
+    return load_activations("kriegeskorte92_models")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("animacy", (0.020, 0.255, 0.386)), ("monkeyIT", (0.080, 0.272, 0.296))],
+)
+def test_model_networks_score_the_reference_figures(models, brains, model, expected):
+    vector = models[f"{model}/model"]["rdm"].values
+    found = [mean_spearman(vector, brains[k]) for k in ("EVC", "IT", "IT4")]
+    np.testing.assert_allclose(found, expected, atol=5e-4)
+
+
+def test_models_are_networks_without_a_hierarchy(models):
+    assert list(models.children) == [
+        *("animacy", "FaceBodyManmadeNatobj", "monkeyIT", "EVA"),
+        *("HMAX", "V1", "Silhouette", "RADON"),
+    ]
+    for _, layer, data in iter_layers(models):
+        assert layer == "model"
+        assert data.attrs["hierarchy"] == 0
+        assert "depth has no meaning" in data.attrs["note"]
+    two = kriegeskorte92_models(models=["V1", "animacy"])
+    assert list(two.children) == ["V1", "animacy"]
+    np.testing.assert_array_equal(two["V1/model"]["rdm"], models["V1/model"]["rdm"])
+    with pytest.raises(ProtocolError, match="did you mean 'animacy'"):
+        kriegeskorte92_models(models=["animcy"])
+    with pytest.raises(ProtocolError, match="no models; there are animacy"):
+        kriegeskorte92_models(models=[])
+
+
+def test_monkey_it_is_that_of_the_paper(models):
+    figure = scipy.io.loadmat(load.fetch(published_rdms.PICTURES))["RDMs_mIT_hIT_fig1"][0]
+    monkey = next(r["RDM"].ravel() for r in figure if str(r["name"][0]).startswith("mIT"))
+    np.testing.assert_allclose(models["monkeyIT/model"]["rdm"].values, monkey, atol=1e-6)
+
+
+def test_judgements_by_hand():
+    tree = load_dataset("kriegeskorte92_behaviour")
+    file = scipy.io.loadmat(load.fetch(published_rdms.JUDGEMENTS))["rdms_behav_92"][0]
+    assert list(tree.children) == [f"sub-{i:02d}" for i in range(1, 17)]
+    for i in (0, 9, 15):
+        assert str(file[i]["name"][0]) == f"simJudge | subject{i + 1}"
+        data = tree[f"sub-{i + 1:02d}"]["rdm"].sel(roi="behaviour")
+        np.testing.assert_array_equal(data, file[i]["RDM"][np.triu_indices(92, 1)])
+    animacy = load_activations("kriegeskorte92_models")["animacy/model"]["rdm"].values
+    expected = np.mean([spearmanr(animacy, f["RDM"][np.triu_indices(92, 1)])[0] for f in file])
+    assert mean_spearman(animacy, stack(tree, "behaviour")) == pytest.approx(expected, abs=1e-12)
+    assert expected == pytest.approx(0.378, abs=5e-4)  # computed apart from this code
+
+
+def test_behaviour_beside_brains_and_models_contrasted(it4):
+    """The study that the set is made for: two data sets, models against models and a network."""
+    judged = load_dataset("kriegeskorte92_behaviour")
+    networks = kriegeskorte92_models(models=["animacy", "V1"])
+    networks = merge_networks([networks, alexnet_a2020()])
+    brains = {"brain": it4, "judged": judged}
+    comparison = compare(networks, brains, {"rsa": metric("rsa", comparator="spearman")})
+    score = comparison.scores["score"].sel(metric="rsa", layer="animacy/model")
+    assert float(score.sel(roi="hIT").mean()) == pytest.approx(0.386, abs=5e-4)
+    assert float(score.sel(roi="behaviour").mean()) == pytest.approx(0.378, abs=5e-4)
+    assert int(score.sel(roi="behaviour").notnull().sum()) == 16
+    pairs = [("animacy", "V1"), ("animacy", "alexnet_a2020")]
+    result = infer(comparison, contrast=pairs, n_bootstrap=50, n_permutations=50)
+    rows = tables(result)["contrasts"]
+    assert set(rows["pairing"]) == {"ordinal", "mean", "best"}, "depth has no meaning for a model"
+    row = rows[(rows.roi == "hIT") & (rows.pairing == "mean") & (rows.network_b == "V1")].iloc[0]
+    other = comparison.scores["score"].sel(metric="rsa", layer="V1/model", roi="hIT")
+    assert row.difference == pytest.approx(0.386 - float(other.mean()), abs=5e-4)
+    notes = " ".join(json.loads(result.attrs["notes"]))
+    assert "no depth pairing of animacy and alexnet_a2020" in notes
+
+
 def test_animacy_from_our_own_categories(it4, brains):
     """Ties the categories to the pairs by label: an order that is off by one fails."""
     category = json.loads(it4.attrs["categories"])
@@ -114,7 +199,7 @@ def test_categories_agree_with_the_words_of_the_file(it4):
 def test_activations_through_the_registry(brains, file, layer, expected):
     tree = load_activations(load.resolve(f"activations92/{file}.npz"))
     data = tree[f"{file}/{layer}"].to_dataset()
-    assert data["stimulus_id"].values.tolist() == published_rdms.STIMULUS_ID
+    assert data["stimulus_id"].values.tolist() == pictures92.STIMULUS_ID
     rdm = 1 - np.corrcoef(data["activation"].values.astype(np.float64))
     vector = rdm[np.triu_indices(92, 1)]
     found = [mean_spearman(vector, brains[k]) for k in ("EVC", "IT", "IT4")]
@@ -188,7 +273,16 @@ def test_options_and_names():
     assert list(load_activations("alexnet_a2020").children) == ["alexnet_a2020"]
 
 
-@pytest.mark.parametrize("make", [kriegeskorte92, algonauts2019, alexnet_a2020])
+@pytest.mark.parametrize(
+    "make",
+    [
+        kriegeskorte92,
+        kriegeskorte92_behaviour,
+        kriegeskorte92_models,
+        algonauts2019,
+        alexnet_a2020,
+    ],
+)
 def test_attributes_and_round_trip(make, tmp_path):
     tree = make()
     inputs = json.loads(tree.attrs["inputs"])
@@ -244,6 +338,8 @@ def test_broken_files_say_so(monkeypatch, tmp_path):
         (algonauts2019, partial, "unknown variable 'IT_RDMs'"),
         (algonauts2019, cut, "cannot be read as HDF5"),
         (alexnet_a2020, other, "unknown variable 'modelRDMs'"),
+        (kriegeskorte92_behaviour, other, "unknown variable 'rdms_behav_92'"),
+        (kriegeskorte92_models, cut, "cannot be read as MATLAB"),
     ]
     pictures = load.fetch(published_rdms.PICTURES)
     for make, file, message in cases:

@@ -157,7 +157,16 @@ def test_a_file_is_found_beside_the_study(load, tmp_path):
     text = GOOD.replace("[networks.netA]", '[networks.netA]\nsource = "mine.npz"')
     assert load(text).locate("networks", "netA") == tmp_path / "mine.npz"
     message = refusal(load, text.replace("layers =", "options = { a = 1 }\nlayers ="))
-    assert "options are for registered networks; mine.npz is a file" in message
+    assert "unknown option of file mine.npz 'a'" in message
+    assert load(text.replace("layers =", 'options = { roi = "V1" }\nlayers =')).locate(
+        "networks", "netA"
+    )
+    (tmp_path / "mine.nc").write_bytes(b"")
+    message = refusal(
+        load,
+        text.replace("layers =", "options = { a = 1 }\nlayers =").replace("mine.npz", "mine.nc"),
+    )
+    assert "options are for registered networks; mine.nc is a file" in message
 
 
 def test_a_file_of_the_registry_is_known_without_loading_it(load):
