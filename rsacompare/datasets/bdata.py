@@ -16,9 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rsacompare.datasets import mat5
 from rsacompare.datasets.bdata_grammar import select_columns
 from rsacompare.errors import DataError, ProtocolError, RsacompareError
+from rsacompare.schema import matlab5
 
 __all__ = ["BData", "open_bdata", "select_columns"]
 
@@ -113,7 +113,7 @@ def open_bdata(path: str | Path) -> BData:
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            head = file.read(mat5.HEADER)
+            head = file.read(128)
     except OSError as err:
         raise DataError(f"{path} cannot be read: {err.strerror}") from err
     if head.startswith(b"MATLAB 7.3"):
@@ -123,7 +123,7 @@ def open_bdata(path: str | Path) -> BData:
         )
     if head.startswith(HDF5_HEAD):
         found = _with_hdf5(path, lambda file: _open_hdf5(file, path))
-    elif mat5.is_mat5(head):
+    elif head[126:128] in (b"IM", b"MI"):
         found = _guarded(path, "MATLAB", lambda: _open_mat(path))
     else:
         raise DataError(f"{path} is neither HDF5 nor a MATLAB v5 file; it may be damaged")
@@ -164,20 +164,22 @@ def _open_hdf5(file: h5py.File, path: Path) -> Found:
 
 def _open_mat(path: Path) -> Found:
     matrices, groups = ("dataSet", "dataset"), ("metaData", "metadata")
-    held = mat5.load(path, [*matrices, *groups])
+    held = matlab5.read(path.read_bytes())
     data = held[_either(held, matrices, path)]
     meta = held[_either(held, groups, path)]
-    if meta.dtype.names is None or meta.size != 1:
+    if not isinstance(meta, matlab5.Cells) or [type(v) for v in meta.values] != [dict]:
         raise DataError(f"{path}: metaData is no struct")
-    absent = {"key", "value"} - set(meta.dtype.names)
+    fields = meta.values[0]
+    absent = {"key", "value"} - set(fields)
     if absent:
         raise DataError(f"{path}: metaData has no field {' and '.join(sorted(absent))}")
-    meta = meta.ravel()[0]
-    keys = [str(cell.ravel()[0]).strip() for cell in meta["key"].ravel()]
-    for name, array in (("dataSet", data), ("metaData.value", meta["value"])):
-        if array.dtype.kind not in "fiu":
-            raise DataError(f"{path}: {name} holds {array.dtype}, expected numbers")
-    return keys, meta["value"].astype(np.float64), data.shape, data
+    for name, array in (("dataSet", data), ("metaData.value", fields["value"])):
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            found = array.dtype if isinstance(array, np.ndarray) else getattr(array, "why", "cells")
+            raise DataError(f"{path}: {name} holds {found}, expected numbers")
+    named = fields["key"].values if isinstance(fields["key"], matlab5.Cells) else [fields["key"]]
+    keys = [str(np.ravel(text)[0]).strip() if np.size(text) else "" for text in named]
+    return keys, fields["value"].astype(np.float64), data.shape, data
 
 
 def _either(names: Any, spellings: tuple[str, str], path: Path) -> str:

@@ -26,6 +26,7 @@ CELL, STRUCT, CHAR = 1, 2, 4
 OTHERS = {3: "an object", 5: "a sparse matrix", 16: "a function handle", 17: "an opaque object"}
 DEEPEST = 16  # cells in cells
 WIDEST = 32  # dimensions
+MOST_PACKED = 1032  # how far zlib can pack
 
 
 class Refused(NamedTuple):
@@ -65,7 +66,7 @@ def read(data: bytes) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for kind, body in _elements(data[128:], order):
         if kind == COMPRESSED:
-            (kind, body), *more = _elements(_inflated(body), order)
+            (kind, body), *more = _elements(_inflated(body, order), order)
             if more:
                 raise BrokenError("more than one variable in one compressed block")
         if kind == MATRIX:
@@ -78,11 +79,17 @@ def read(data: bytes) -> dict[str, Any]:
     return held
 
 
-def _inflated(body: bytes) -> bytes:
+def _inflated(body: bytes, order: str) -> bytes:
+    """A compressed variable: as many bytes as its own tag declares, and no more."""
     stream = zlib.decompressobj()
-    plain = stream.decompress(body)
-    if not stream.eof:
-        raise BrokenError("a compressed variable ends too early")
+    tag = stream.decompress(body, 8)
+    declared = int(np.frombuffer(tag, f"{order}u4")[1]) if len(tag) == 8 else 0
+    if declared > MOST_PACKED * len(body):
+        raise BrokenError(f"{declared} bytes are claimed for a block of {len(body)}")
+    plain = tag + stream.decompress(stream.unconsumed_tail, declared + 8)
+    more = stream.decompress(stream.unconsumed_tail, 1)
+    if more or not stream.eof or len(plain) != declared + 8:
+        raise BrokenError("a compressed variable of another length than it declares")
     return plain
 
 

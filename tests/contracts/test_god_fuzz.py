@@ -9,10 +9,8 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-import scipy.io
 
 import rsacompare as rc
-from rsacompare.datasets import mat5
 from rsacompare.datasets.bdata import open_bdata
 from rsacompare.errors import DataError, RsacompareError
 
@@ -138,16 +136,15 @@ NUMBERS = struct.pack("<II4d", 9, 32, 1, 2, 3, 4)
 @pytest.mark.parametrize(
     ("variable", "message"),
     [
-        (matrix(6, (2, 3), NUMBERS), "32 bytes for a matrix of shape"),
-        (matrix(6, (1 << 30, 1 << 30), NUMBERS), "32 bytes for a matrix of shape"),
-        (matrix(6, (-2, -2), NUMBERS), "a matrix of shape"),
-        (matrix(1, (1 << 30, 8), NUMBERS), "entries cannot stand in"),
-        (matrix(16, (2, 2), NUMBERS), "class 16 is neither"),
-        (struct.pack("<II", 14, 1 << 31), "a variable of 2147483648 bytes"),
-        (struct.pack("<II", 3, 8) + b"\0" * 8, "no variable at byte 128"),
+        (matrix(6, (2, 3), NUMBERS), "4 values for shape"),
+        (matrix(6, (1 << 30, 1 << 30), NUMBERS), "4 values for shape"),
+        (matrix(6, (-2, -2), NUMBERS), "an array of shape"),
+        (matrix(1, (1 << 30, 8), NUMBERS), "a cell array claims"),
+        (struct.pack("<II", 14, 1 << 31), "2147483648 bytes are claimed"),
+        (struct.pack("<II", 3, 8) + b"\0" * 8, "an element of type 3"),
     ],
 )
-def test_a_mat_that_declares_too_much_is_told_before_scipy_sees_it(tmp_path, variable, message):
+def test_a_mat_that_declares_too_much_is_told_before_it_is_allocated(tmp_path, variable, message):
     file = tmp_path / "Subject1.mat"
     file.write_bytes(HEAD + variable)
     with pytest.raises(DataError, match=rf"Subject1\.mat cannot be read as MATLAB .*{message}"):
@@ -167,25 +164,6 @@ def test_a_compressed_variable_is_not_unpacked_beyond_what_it_declares(tmp_path)
             assert tracemalloc.get_traced_memory()[1] < LIMIT
         finally:
             tracemalloc.stop()
-
-
-def test_sound_variables_pass_unchanged(tmp_path):
-    """Text, complex, empty, nested and big-endian: what scipy reads of the file itself."""
-    file = tmp_path / "some.mat"
-    held = {
-        "a": np.arange(6, dtype=np.uint8).reshape(2, 3),
-        "b": np.array([1 + 2j, 3]),
-        "c": np.array(["Größe", "", np.eye(2)], dtype=object),
-        "d": {"x": "text", "y": np.zeros((0, 3)), "z": {"w": np.float32([1.5])}},
-        "e": np.ones((2, 2, 2), dtype=bool),
-    }
-    for packed in (False, True):
-        scipy.io.savemat(file, held, do_compression=packed)
-        ours, theirs = mat5.load(file, held), scipy.io.loadmat(file)
-        assert set(ours) == set(theirs)
-        for name in held:
-            assert repr(ours[name]) == repr(theirs[name])
-        assert {"a", "d"} == {n for n in mat5.load(file, ["a", "d"]) if not n.startswith("__")}
 
 
 def test_a_v73_mat_and_other_files_are_refused_in_a_sentence(tmp_path):

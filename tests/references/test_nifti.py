@@ -144,7 +144,10 @@ def test_further_coordinates_of_responses():
     assert tree["a"]["session"].values.dtype.kind == "U"
     assert tree["b"]["i"].dims == ("neuroid",)
     for options, message in (
-        ({"presentation": {"run": [1, 2, 3]}}, r"one for each of 2 along presentation; got shape \(3,\)"),
+        (
+            {"presentation": {"run": [1, 2, 3]}},
+            r"one for each of 2 along presentation; got shape \(3,\)",
+        ),
         ({"neuroid": {"i": {"a": [1, 2, 3]}}}, "responses of b: no labels for this subject"),
         ({"presentation": {"split": ["", ""]}}, "'split' has a meaning of its own"),
     ):
