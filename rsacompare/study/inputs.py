@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,35 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
         # like a metric, simulated data follow the study's seed unless they are given their own
         if "random_state" in inspect.signature(loader).parameters:
             options.setdefault("random_state", study.random_state)
-        return loader(**options)
+        return loader(**_from_folder(study.folder, options))
     file = fetch(source) if isinstance(source, str) else source
     options = keys.check_options(f"file {table.source or name}", RdmOptions, table.options)
     load = arrays.load_activations if group == "networks" else load_dataset
     tree = load(file, **options)
     tree.attrs["inputs"] = json.dumps({table.source or name: store.file_sha256(file)})
     return tree
+
+
+def _from_folder(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that name files, from the study file's folder where they are found there.
+
+    `path` is one for every loader; patterns and files of images and labels are, unless they
+    already start from a `path`.
+    """
+
+    def found(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: found(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [found(part) for part in value]
+        if not isinstance(value, str):
+            return value
+        fixed = re.split(r"[{*?\[]", value)[0]
+        there = folder / (fixed if fixed == value else fixed.rpartition("/")[0])
+        return str(folder / value) if there.exists() else value
+
+    names = ("path",) if "path" in options else ("betas", "labels", "masks")
+    return {key: found(value) if key in names else value for key, value in options.items()}
 
 
 def _select(study: Study, name: str, tree: xr.DataTree) -> xr.DataTree:

@@ -220,3 +220,35 @@ def test_the_studies_of_this_project_are_valid(name):
 def test_the_demo_beside_the_analyses_is_the_packaged_one():
     packaged = ROOT / "rsacompare" / "study" / "demo.toml"
     assert (ROOT / "analyses" / "demo.toml").resolve() == packaged.resolve()
+
+
+def test_files_in_options_are_found_from_the_study_file(tmp_path):
+    from rsacompare.study.inputs import _from_folder
+
+    (tmp_path / "god").mkdir()
+    (tmp_path / "rois").mkdir()
+    (tmp_path / "betas.nii").touch()
+    assert _from_folder(tmp_path, {"path": "god", "masks": {"V1": "god"}}) == {
+        "path": str(tmp_path / "god"),
+        "masks": {"V1": "god"},  # starts from `path` already
+    }
+    given = {
+        "betas": {"sub-01": "betas.nii"},
+        "masks": {
+            "V1": "rois/{subject}_V1.nii.gz",
+            "LOC": "/abs/{subject}.nii",
+            "FFA": "nowhere/*.nii",
+        },
+        "labels": "{subject}_labels.tsv",
+        "rois": ["rois"],
+    }
+    assert _from_folder(tmp_path, given) == {
+        "betas": {"sub-01": str(tmp_path / "betas.nii")},
+        "masks": {
+            "V1": str(tmp_path / "rois/{subject}_V1.nii.gz"),
+            "LOC": "/abs/{subject}.nii",
+            "FFA": "nowhere/*.nii",
+        },
+        "labels": str(tmp_path / "{subject}_labels.tsv"),
+        "rois": ["rois"],
+    }
