@@ -78,7 +78,7 @@ def _per_layer(layer, data, option, rounds):
 
 
 def main(full: bool = False) -> list[str]:
-    """Time both, check that they agree, print and return one line per kernel."""
+    """Time both, check that they agree, return one line per kernel."""
     n, n_test, p, v, subjects = (1200, 50, 1000, 4500, 5) if full else (480, 50, 400, 900, 5)
     data = _data(n, n_test, p, v, subjects)
     small = (data[0][:40], data[1], [data[2][0][:40, :5]], data[3][:40], data[4])
@@ -100,10 +100,8 @@ def main(full: bool = False) -> list[str]:
         f"encoding-gcv x{best / quick:.1f}  (ours {quick:.2f} s by GCV, another way to choose, "
         f"against himalaya's K-fold; {size})",
     ]
-    for line in lines:
-        print(line)
     return lines
 
 
 if __name__ == "__main__":
-    main("--full" in sys.argv)
+    print("\n".join(main("--full" in sys.argv)))
