@@ -452,7 +452,9 @@ class PairEvidence(Evidence):
         target_weights: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         rdms = np.stack([cell.brain for cell in cells])
-        return correlate.noise_ceiling(rdms, cells[0].comparator, weights, subject_weights)
+        low, high = correlate.noise_ceiling(rdms, cells[0].comparator, weights, subject_weights)
+        # a single subject agrees with the mean of itself: that bounds nothing
+        return low, high if len(cells) > 1 else np.full_like(high, np.nan)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {

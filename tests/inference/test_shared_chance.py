@@ -229,3 +229,13 @@ def test_the_null_of_cross_validated_predictions_is_widened_and_says_so(scene):
     widened = float(result["null"].sel(layer="a/l0").std())
     assert widened == pytest.approx(np.sqrt(2) * plain, rel=0.08)
     assert any("without refitting" in n for n in json.loads(result.attrs["notes"]))
+
+
+def test_one_subject_has_no_rsa_ceiling():
+    rng = np.random.default_rng(0)
+    ids = [f"s{i}" for i in range(12)]
+    brain = rc.rdms({"one": {"V1": rng.random(66)}}, stimulus_id=ids)
+    acts = rc.activations({"net": {"l": rng.standard_normal((12, 9))}}, stimulus_id=ids)
+    result = rc.infer(rc.compare(acts, brain, ["rsa"]), n_bootstrap=20, n_permutations=10)
+    assert np.isnan(result["ceiling_low"].item())
+    assert np.isnan(result["ceiling_high"].item())
