@@ -43,8 +43,8 @@ def load_brain(
     Parameters
     ----------
     path : str, optional
-        The folder with the files, or one file of a subject; `god` in the folder that
-        `RSACOMPARE_DATA` names, when absent.
+        The folder with the files, or one file of a subject; when absent `god` in the folder that
+        `RSACOMPARE_DATA` names, or what `rsacompare fetch god` downloaded.
     subjects : str or list of str, optional
         As in the file names, `Subject1`; all there are, when absent.
     rois : str, list of str or {name: selection}, optional

@@ -72,8 +72,13 @@ def read_netcdf(path: str | Path) -> xr.DataTree:
     file = Path(path)
     if not file.is_file():
         raise DataError(f"no file {file}")
+    if _is_bdata(file):
+        raise DataError(
+            f"{file} is a BData file, not one of ours: take it by name, 'god' for responses or "
+            f"'god_features' for ImageFeatures.h5, with the option path='{file}'"
+        )
     try:
-        with xr.open_datatree(file, engine="h5netcdf") as tree:
+        with xr.open_datatree(file, engine="h5netcdf", phony_dims="access") as tree:
             loaded = tree.load()
     except Exception as err:  # h5py raises many kinds for a broken file
         raise DataError(
@@ -81,6 +86,18 @@ def read_netcdf(path: str | Path) -> xr.DataTree:
             "the file may be truncated: make or fetch it again"
         ) from err
     return loaded.map_over_datasets(_plain_strings)
+
+
+def _is_bdata(file: Path) -> bool:
+    """Whether a file is in the format of the GOD study, which people will try here too."""
+    import h5py  # only where a file is read
+
+    try:
+        with h5py.File(file) as held:
+            names = {name.lower() for name in held}
+    except Exception:  # h5py raises many kinds for what is not its own; the reader tells them
+        return False
+    return {"dataset", "metadata"} <= names
 
 
 def as_text(values: np.ndarray) -> np.ndarray:

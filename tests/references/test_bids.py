@@ -29,7 +29,7 @@ from rsacompare.errors import (
     ProtocolError,
     RsacompareError,
 )
-from rsacompare.schema.arrays import read_tree
+from rsacompare.schema.reading import read_tree
 from rsacompare.schema.store import write_netcdf
 
 REAL = Path(os.environ.get("RSACOMPARE_DATA") or "/nowhere") / "ds001246"

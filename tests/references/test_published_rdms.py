@@ -25,7 +25,7 @@ from rsacompare.datasets.published_rdms import (
 from rsacompare.errors import DataError, FetchError, ProtocolError
 from rsacompare.inference.infer import infer
 from rsacompare.metrics.registry import metric
-from rsacompare.schema.arrays import load_activations, read_tree
+from rsacompare.schema.reading import load_activations, read_tree
 from rsacompare.schema.results import tables
 from rsacompare.schema.store import write_netcdf
 from rsacompare.schema.trees import iter_layers, merge_networks
