@@ -120,7 +120,7 @@ def load_brain(
         neuroid=_by_name(places),
         attrs={
             "title": "Generic object decoding (Horikawa & Kamitani 2017)",
-            "description": _description(ids, rows, counts, family, test_images),
+            "description": _description(ids, rows, counts, family, test_images, notes),
             "citation": god_labels.CITATION,
             "licence": f"as stated at {ADDRESS}",
             "simulated": 0,
@@ -149,8 +149,9 @@ def _description(
     counts: dict[str, dict[str, int]],
     family: str,
     test_images: str,
+    notes: list[str],
 ) -> str:
-    """What is there, counted: presentations of the first subject, voxels of all."""
+    """What is there, counted: presentations of the first subject, voxels of all; what is not."""
     first = next(iter(ids))
     shown = []
     for split, words in zip(SPLITS, ("training", "test", "imagined"), strict=True):
@@ -171,5 +172,6 @@ def _description(
     return (
         f"fMRI responses of {len(ids)} subject{'s' * (len(ids) > 1)} to photographs of objects, "
         f"{FAMILIES[family]}: {', '.join(shown)}.{chosen[test_images]} Voxels "
-        f"({'/'.join(ids)}): {', '.join(voxels)}."
+        f"({'/'.join(ids)}): {', '.join(voxels)}.{' ' * bool(notes)}{'. '.join(notes)}"
+        f"{'.' * bool(notes)}"
     )

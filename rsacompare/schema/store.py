@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -53,6 +53,17 @@ def write_text(path: str | Path, text: str) -> None:
     """Write text whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_tables(frames: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Write each DataFrame as `<name>.csv`; gives the paths."""
+    written = []
+    for name, frame in frames.items():
+        path = Path(folder) / f"{name}.csv"
+        with atomic_path(path) as temporary:
+            frame.to_csv(temporary, index=False)
+        written.append(path)
+    return written
 
 
 def write_netcdf(data: xr.Dataset | xr.DataTree, path: str | Path) -> None:
