@@ -195,7 +195,20 @@ def list_(
 ) -> None:
     """List what is registered, or the layers of a network."""
     with _clean_errors(debug):
-        for line in _layer_lines(name) if kind is Kind.LAYERS else _plugin_lines(kind.value):
+        if kind is not Kind.LAYERS:
+            from rsacompare import plugins
+
+            lines = plugins.described(kind.value)
+        else:
+            from rsacompare.datasets.load import resolve
+            from rsacompare.errors import ProtocolError
+            from rsacompare.schema.reading import load_activations
+            from rsacompare.schema.trees import layer_lines
+
+            if name is None:
+                raise ProtocolError("of which network? rsacompare list layers NETWORK")
+            lines = layer_lines(load_activations(resolve(name)))
+        for line in lines:
             typer.echo(line)
 
 
@@ -342,35 +355,6 @@ def _say_where(index: Path, started: float, quiet: bool) -> None:
         typer.echo(index)
         return
     typer.echo(f"report: {index.resolve()} ({time.perf_counter() - started:.0f} s)")
-
-
-def _plugin_lines(group: str) -> list[str]:
-    """Name and first line of the docstring of each plugin of a group."""
-    import inspect
-
-    from rsacompare import plugins
-
-    known = {name: plugins.find(group, name) for name in plugins.names(group)}
-    width = max(map(len, known), default=0)
-    docs = {name: (inspect.getdoc(plugin) or "").split("\n")[0] for name, plugin in known.items()}
-    return [f"{name:<{width}}  {doc}".rstrip() for name, doc in docs.items()]
-
-
-def _layer_lines(name: str | None) -> list[str]:
-    """The layers of a network (registered, a file, or a file of the registry) in order."""
-    from rsacompare.datasets.load import resolve
-    from rsacompare.errors import ProtocolError
-    from rsacompare.schema.reading import load_activations
-    from rsacompare.schema.trees import iter_layers
-
-    if name is None:
-        raise ProtocolError("of which network? rsacompare list layers NETWORK")
-    lines = []
-    for network, layer, data in iter_layers(load_activations(resolve(name))):
-        size = f"{data.sizes['neuroid']} units" if "neuroid" in data.sizes else "RDM only"
-        depth = float(data.attrs["depth"])
-        lines.append(f"{network}  {layer:<16} depth {depth:.2f}  {size}")
-    return lines
 
 
 if __name__ == "__main__":

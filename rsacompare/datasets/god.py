@@ -28,6 +28,13 @@ from rsacompare.schema.arrays import responses
 from rsacompare.schema.labels import SPLITS
 from rsacompare.schema.store import file_sha256
 
+# of the data registry: where files of a family are looked for first
+FOLDERS = {
+    None: ("god", "god_fmriprep"),
+    "spm": ("god", "god_fmriprep"),
+    "fmriprep": ("god_fmriprep", "god"),
+}
+
 
 def load_brain(
     path: str | None = None,
@@ -87,7 +94,7 @@ def load_brain(
     for name, value, known in options:
         if value not in known:
             raise ProtocolError(f"god: {plugins.unknown(name, value, known)}")
-    found, family = find(folder(path), subjects, family)
+    found, family = find(folder(path, folders=FOLDERS[family]), subjects, family)
     wanted = set(SPLITS if splits is None else splits)
     data: dict[str, np.ndarray] = {}
     ids: dict[str, np.ndarray] = {}

@@ -44,7 +44,12 @@ class Part:
     left_out: str
 
 
-def folder(path: str | None, name: str = "god", files: str = "Subject*") -> Path:
+def folder(
+    path: str | None,
+    name: str = "god",
+    files: str = "Subject*",
+    folders: tuple[str, ...] = ("god",),
+) -> Path:
     """Where the files are: as given, else `god` in the offline folder or among the downloads.
 
     Parameters
@@ -52,6 +57,8 @@ def folder(path: str | None, name: str = "god", files: str = "Subject*") -> Path
     path : str or None
     name, files : str
         Of the loader, for the message; a pattern of the files that it looks for.
+    folders : tuple of str
+        Of the data registry.
 
     Raises
     ------
@@ -61,8 +68,8 @@ def folder(path: str | None, name: str = "god", files: str = "Subject*") -> Path
     if path is not None:
         return Path(path)
     offline = os.environ.get(OFFLINE)
-    places = [Path(offline) / "god"] if offline else []
-    for place in (*places, cache_folder() / "god"):
+    places = [Path(offline) / each for each in folders] if offline else []
+    for place in (*places, *(cache_folder() / each for each in folders)):
         if any(place.glob(files)):
             return place
     if not places:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import rsacompare as rc
 from rsacompare import pipeline
 from rsacompare.cli import app
-from rsacompare.errors import ProtocolError
+from rsacompare.errors import DataError, ProtocolError
 from rsacompare.schema import checks
 
 TABLES = Path(os.environ.get("RSACOMPARE_DATA", "/nowhere")) / "god"
@@ -172,6 +172,22 @@ def test_files_are_found_among_the_downloads(folder, monkeypatch, tmp_path):
         assert refused.exit_code == 1
         assert "give path=" in refused.stderr
         assert "rsacompare fetch god" in refused.stderr
+
+
+def test_the_family_says_which_download_is_meant(folder, monkeypatch, tmp_path):
+    monkeypatch.delenv("RSACOMPARE_DATA", raising=False)
+    monkeypatch.setenv("RSACOMPARE_CACHE", str(tmp_path))
+    for name in ("god", "god_fmriprep"):
+        (tmp_path / name).mkdir()
+    source = (folder / "god" / "Subject1.h5").read_bytes()
+    (tmp_path / "god" / "Subject1.h5").write_bytes(source)
+    (tmp_path / "god_fmriprep" / "Subject1_Imagery.h5").write_bytes(source)
+    assert rc.load_dataset("god", rois="V1").attrs["family"] == "spm"
+    with pytest.raises(DataError, match=r"god_fmriprep.Subject1_Imagery\.h5.*another DataType"):
+        rc.load_dataset("god", rois="V1", family="fmriprep")
+    (tmp_path / "god" / "Subject1.h5").unlink()
+    with pytest.raises(DataError, match=r"god_fmriprep.Subject1_Imagery\.h5"):
+        rc.load_dataset("god", rois="V1")
 
 
 @pytest.mark.parametrize(

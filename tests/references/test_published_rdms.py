@@ -119,6 +119,23 @@ def test_models_are_networks_without_a_hierarchy(models):
         kriegeskorte92_models(models=[])
 
 
+def test_models_stand_beside_brains_as_targets(models):
+    """The same RDMs as ROIs: a network's score is its Spearman correlation with the model."""
+    targets = load_dataset("kriegeskorte92_models", models=["animacy", "V1"])
+    assert targets["models"]["roi"].values.tolist() == ["animacy model", "V1 model"]
+    brains = {"hIT": load_dataset("kriegeskorte92"), "models": targets}
+    network = load_activations("alexnet_a2020")
+    scores = compare(network, brains, [metric("rsa", comparator="spearman")]).scores["score"]
+    for name in ("animacy", "V1"):
+        rdm = models[f"{name}/model"]["rdm"].values
+        for layer in ("conv1", "fc7"):
+            want = spearmanr(rdm, network[f"alexnet_a2020/{layer}"]["rdm"]).statistic
+            got = scores.sel(subject="models.models", roi=f"{name} model")
+            got = got.sel(layer=f"alexnet_a2020/{layer}").item()
+            assert got == pytest.approx(want, abs=1e-12)
+    assert scores.sel(subject="models.models", roi="hIT").isnull().all()
+
+
 def test_monkey_it_is_that_of_the_paper(models):
     figure = scipy.io.loadmat(load.fetch(published_rdms.PICTURES))["RDMs_mIT_hIT_fig1"][0]
     monkey = next(r["RDM"].ravel() for r in figure if str(r["name"][0]).startswith("mIT"))
