@@ -205,13 +205,16 @@ def load_bids(
         "incomplete": incomplete,
     }
     values, tables, grids, ijk, roi_masks = {}, {}, {}, {}, {}
+    masked = {}
     for subject in people:
-        grid = open_image(runs[subject][0].bold).grid
+        grids[subject] = open_image(runs[subject][0].bold).grid
         held = {
-            roi: volumes.read_mask(files, grid, resample_masks)
+            roi: volumes.read_mask(files, grids[subject], resample_masks)
             for roi, files in mask_files[subject].items()
         }
-        voxels, roi_mask = volumes.voxels_of(held, subject)
+        masked[subject] = volumes.voxels_of(held, subject)
+    for subject, (voxels, roi_mask) in masked.items():
+        grid = grids[subject]
         parts = [
             read_run(run, number, known, grid, voxels, options)
             for number, run in enumerate(runs[subject], start=1)
@@ -225,7 +228,7 @@ def load_bids(
             _DEAD.get(normalise, "NaN or infinite in some run"),
         )
         values[subject] = pattern[:, live]
-        ijk[subject], grids[subject] = voxels[live], grid
+        ijk[subject] = voxels[live]
         roi_masks[subject] = {roi: mask[live] for roi, mask in roi_mask.items()}
         tables[subject] = pd.concat([p[1] for p in parts], ignore_index=True)
         if not len(tables[subject]):
