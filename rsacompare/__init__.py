@@ -13,7 +13,7 @@ _HOMES = {
     "activations": "schema.arrays",
     "responses": "schema.arrays",
     "rdms": "schema.arrays",
-    "load_activations": "schema.arrays",
+    "load_activations": "schema.reading",
     "load_rdms": "schema.rdm_files",
     "from_rsatoolbox": "schema.rsatoolbox_from",
     "to_rsatoolbox": "schema.rsatoolbox_to",

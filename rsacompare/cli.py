@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from rsacompare.errors import FetchError, RsacompareError
+from rsacompare.reporting import progress
 
 app = typer.Typer(
     help="How similar are two neural networks to the brain, and is one of them really closer?",
@@ -131,7 +132,7 @@ def check(
         from rsacompare.schema import checks
 
         started = time.perf_counter()
-        with _progress(quiet) as progress:
+        with progress.stage_bars(quiet) as told:
             result = pipeline.check_source(
                 source,
                 out,
@@ -139,7 +140,7 @@ def check(
                 options=dict(map(_option, option or ())),
                 n_jobs=jobs or 1,
                 random_state=seed,
-                progress=progress,
+                progress=told,
             )
         if not quiet:
             print_check(result)
@@ -194,7 +195,20 @@ def list_(
 ) -> None:
     """List what is registered, or the layers of a network."""
     with _clean_errors(debug):
-        for line in _layer_lines(name) if kind is Kind.LAYERS else _plugin_lines(kind.value):
+        if kind is not Kind.LAYERS:
+            from rsacompare import plugins
+
+            lines = plugins.described(kind.value)
+        else:
+            from rsacompare.datasets.load import resolve
+            from rsacompare.errors import ProtocolError
+            from rsacompare.schema.reading import load_activations
+            from rsacompare.schema.trees import layer_lines
+
+            if name is None:
+                raise ProtocolError("of which network? rsacompare list layers NETWORK")
+            lines = layer_lines(load_activations(resolve(name)))
+        for line in lines:
             typer.echo(line)
 
 
@@ -236,9 +250,9 @@ def fetch(
         if not names:
             folders = dict.fromkeys([*(n.split("/")[0] for n in registry()), openneuro.DATASET])
             raise ProtocolError(plugins.unknown("data set", dataset, folders))
-        with _download_bar(quiet) as progress:
+        with progress.download_bar(quiet) as told:
             for name in names:
-                path = fetch_file(name, cache=cache, progress=progress)
+                path = fetch_file(name, cache=cache, progress=told)
                 if not quiet:
                     typer.echo(path)
 
@@ -267,49 +281,6 @@ def _openneuro(folder: Path | None, quiet: bool) -> None:
     typer.echo(folder if quiet else f"{folder}: complete")
 
 
-@contextmanager
-def _download_bar(quiet: bool) -> Iterator[Any]:
-    """A callback `(name, done, total)` in bytes: a bar on a terminal after two seconds."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    bars = Progress(
-        *columns,
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    began: dict[str, float] = {}
-    tasks: dict[str, Any] = {}
-
-    def bar(name: str, done: int, total: int) -> None:
-        if time.monotonic() - began.setdefault(name, time.monotonic()) < 2:
-            return
-        if name not in tasks:
-            bars.start()
-            tasks[name] = bars.add_task(name, total=total or None)
-        bars.update(tasks[name], completed=done, total=total or None)
-        if done == total:
-            bars.remove_task(tasks.pop(name))
-
-    try:
-        yield bar
-    finally:
-        bars.stop()
-
-
 def _run(
     file: Path,
     out: Path | None,
@@ -331,13 +302,13 @@ def _run(
 
         folder = out or Path("reports") / study.name
         try:
-            with _progress(quiet) as progress:
+            with progress.stage_bars(quiet) as told:
                 result = pipeline.run(
                     study,
                     folder,
                     n_jobs=jobs or joblib.cpu_count(),
                     random_state=seed,
-                    progress=progress,
+                    progress=told,
                 )
         except FetchError as err:
             if not if_available:
@@ -379,85 +350,11 @@ def _clean_errors(debug: bool, kept: Any = None) -> Iterator[None]:
         raise typer.Exit(3) from None
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Any]:
-    """A callback `(stage, done, total)`: bars on a terminal, else one line per stage."""
-    if quiet:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        seen: set[str] = set()
-
-        def line(stage: str, done: int, total: int) -> None:
-            if stage not in seen:
-                seen.add(stage)
-                typer.echo(f"{stage} ({total})", err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def bar(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield bar
-
-
 def _say_where(index: Path, started: float, quiet: bool) -> None:
     if quiet:
         typer.echo(index)
         return
     typer.echo(f"report: {index.resolve()} ({time.perf_counter() - started:.0f} s)")
-
-
-def _plugin_lines(group: str) -> list[str]:
-    """Name and first line of the docstring of each plugin of a group."""
-    import inspect
-
-    from rsacompare import plugins
-
-    known = {name: plugins.find(group, name) for name in plugins.names(group)}
-    width = max(map(len, known), default=0)
-    docs = {name: (inspect.getdoc(plugin) or "").split("\n")[0] for name, plugin in known.items()}
-    return [f"{name:<{width}}  {doc}".rstrip() for name, doc in docs.items()]
-
-
-def _layer_lines(name: str | None) -> list[str]:
-    """The layers of a network (registered, a file, or a file of the registry) in order."""
-    from rsacompare.datasets.load import resolve
-    from rsacompare.errors import ProtocolError
-    from rsacompare.schema.arrays import load_activations
-    from rsacompare.schema.trees import iter_layers
-
-    if name is None:
-        raise ProtocolError("of which network? rsacompare list layers NETWORK")
-    lines = []
-    for network, layer, data in iter_layers(load_activations(resolve(name))):
-        size = f"{data.sizes['neuroid']} units" if "neuroid" in data.sizes else "RDM only"
-        depth = float(data.attrs["depth"])
-        lines.append(f"{network}  {layer:<16} depth {depth:.2f}  {size}")
-    return lines
 
 
 if __name__ == "__main__":

@@ -66,6 +66,16 @@ def _entry_points(group: str) -> Any:
     return entry_points(group=f"rsacompare.{group}")
 
 
+def described(group: str) -> list[str]:
+    """Name and first line of the docstring of each plugin of a group."""
+    import inspect
+
+    known = {name: find(group, name) for name in names(group)}
+    width = max(map(len, known), default=0)
+    docs = {name: (inspect.getdoc(plugin) or "").split("\n")[0] for name, plugin in known.items()}
+    return [f"{name:<{width}}  {doc}".rstrip() for name, doc in docs.items()]
+
+
 def unknown(what: str, name: object, known: Iterable[object]) -> str:
     """The sentence for a name that does not exist: nearest spelling, then all there are.
 

@@ -16,10 +16,11 @@ import xarray as xr
 
 from rsacompare import plugins
 from rsacompare.datasets import bids_events, bids_layout, timeseries, volumes
-from rsacompare.datasets.bids_layout import Layout, Run
-from rsacompare.datasets.images import Grid, Image, open_image, require_content
+from rsacompare.datasets.bids_about import attributes
+from rsacompare.datasets.bids_layout import Layout
+from rsacompare.datasets.bids_runs import read_run
+from rsacompare.datasets.images import open_image, require_content
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.schema import store
 from rsacompare.schema.arrays import responses
 
 Names = str | Sequence[str]
@@ -204,15 +205,18 @@ def load_bids(
         "incomplete": incomplete,
     }
     values, tables, grids, ijk, roi_masks = {}, {}, {}, {}, {}
+    masked = {}
     for subject in people:
-        grid = open_image(runs[subject][0].bold).grid
+        grids[subject] = open_image(runs[subject][0].bold).grid
         held = {
-            roi: volumes.read_mask(files, grid, resample_masks)
+            roi: volumes.read_mask(files, grids[subject], resample_masks)
             for roi, files in mask_files[subject].items()
         }
-        voxels, roi_mask = volumes.voxels_of(held, subject)
+        masked[subject] = volumes.voxels_of(held, subject)
+    for subject, (voxels, roi_mask) in masked.items():
+        grid = grids[subject]
         parts = [
-            _read_run(run, number, known, grid, voxels, options)
+            read_run(run, number, known, grid, voxels, options)
             for number, run in enumerate(runs[subject], start=1)
         ]
         pattern = np.concatenate([p[0] for p in parts])
@@ -224,7 +228,7 @@ def load_bids(
             _DEAD.get(normalise, "NaN or infinite in some run"),
         )
         values[subject] = pattern[:, live]
-        ijk[subject], grids[subject] = voxels[live], grid
+        ijk[subject] = voxels[live]
         roi_masks[subject] = {roi: mask[live] for roi, mask in roi_mask.items()}
         tables[subject] = pd.concat([p[1] for p in parts], ignore_index=True)
         if not len(tables[subject]):
@@ -236,7 +240,7 @@ def load_bids(
         if known.splits is None
         else {s: t["split"].to_list() for s, t in tables.items()},
         roi_mask=roi_masks,
-        attrs=_attrs(root, known, tables, runs, mask_files, options),
+        attrs=attributes(root, known, tables, runs, mask_files, options),
         presentation={
             str(column): {s: bids_events.as_coord(t[column]) for s, t in tables.items()}
             for column in next(iter(tables.values()))
@@ -247,83 +251,6 @@ def load_bids(
     for subject, grid in grids.items():
         volumes.place(tree.children[subject], grid)
     return tree
-
-
-def _read_run(
-    run: Run,
-    number: int,
-    layout: Layout,
-    grid: Grid,
-    voxels: np.ndarray,
-    options: Mapping[str, Any],
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Patterns (presentation, voxel) of a run and their table."""
-    image = open_image(run.bold)
-    if not image.grid.same(grid):
-        raise DataError(
-            f"{run.bold}: on another grid than the subject's first run. Here: {image.grid}. "
-            f"First: {grid}"
-        )
-    interval = run.repetition_time or image.repetition_time
-    if not interval:
-        raise DataError(f"{run.bold}: no repetition time in side-car or header; `repetition_time`")
-    kept, other = bids_events.presentations(run, number, layout)
-    _check_length(run, image, layout, interval, pd.concat([kept, other]))
-    shift = timeseries.default_shift(interval) if layout.shift is None else layout.shift
-    onset, duration = kept["onset"].to_numpy(), kept["duration"].to_numpy()
-    needed = options["n_volumes"] is None or options["estimator"] == "glm"
-    if needed and not np.isfinite(duration).all():
-        raise DataError(f"{run.events}: presentations without a duration; see `n_volumes`")
-    first, count = timeseries.windows(
-        onset, duration, interval, layout.discarded, shift, options["n_volumes"]
-    )
-    whole = (first >= 0) & (first + count <= image.n_volumes) & (count > 0)
-    if not whole.all() and options["incomplete"] == "error":
-        worst = int(np.flatnonzero(~whole)[0])
-        raise DataError(
-            f"{run.bold}: {np.count_nonzero(~whole)} of {len(whole)} blocks are not wholly in its "
-            f"{image.n_volumes} volumes, first the one at {onset[worst]:g} s (volumes "
-            f"{first[worst]} to {first[worst] + count[worst] - 1}, with discarded="
-            f"{layout.discarded}, shift={shift}); mend these, or incomplete='drop'"
-        )
-    if not whole.any():
-        return np.empty((0, len(voxels)), np.float32), kept[whole].drop(columns="duration")
-    series = image.read(voxels)
-    if options["estimator"] == "glm":
-        betas = timeseries.glm_betas(
-            timeseries.normalise(series, options["normalise"]),
-            onset,
-            duration,
-            interval,
-            discarded=layout.discarded,
-            nuisance=bids_events.nuisance(other, layout),
-            hrf_model=options["hrf_model"],
-            high_pass=options["high_pass"],
-            where=str(run.bold),
-        )
-        pattern = betas[whole]
-    else:
-        series = timeseries.detrend(series) if options["detrend"] else series
-        series = timeseries.normalise(series, options["normalise"])
-        pattern = timeseries.block_average(series, first[whole], count[whole])
-    pattern = pattern.reshape(np.count_nonzero(whole), len(voxels)).astype(np.float32)
-    return pattern, kept[whole].drop(columns="duration")
-
-
-def _check_length(
-    run: Run, image: Image, layout: Layout, interval: float, events: pd.DataFrame
-) -> None:
-    """Where the events cover the whole scan, the number of volumes says what was discarded."""
-    if not layout.complete_events:
-        return
-    seconds = float((events["onset"] + events["duration"]).max())
-    scanned = round(seconds / interval) if np.isfinite(seconds) else -1
-    if image.n_volumes != scanned - layout.discarded:
-        raise DataError(
-            f"{run.bold} has {image.n_volumes} volumes; {scanned} were scanned, of which "
-            f"{layout.discarded} should have been discarded (discarded={layout.discarded}, "
-            f"expected {scanned - image.n_volumes} for this file)"
-        )
 
 
 def _mask_files(root: Path, layout: Layout, masks: Any, subject: str) -> dict[str, list[Path]]:
@@ -357,69 +284,6 @@ def _mask_files(root: Path, layout: Layout, masks: Any, subject: str) -> dict[st
                 raise DataError(f"{subject}, ROI {roi}: no mask {pattern} in {root}")
             files[roi] += found
     return files
-
-
-def _attrs(
-    root: Path,
-    layout: Layout,
-    tables: Mapping[str, pd.DataFrame],
-    runs: Mapping[str, Sequence[Run]],
-    mask_files: Mapping[str, Mapping[str, Sequence[Path]]],
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What pages say of the data set."""
-    about = bids_layout.description(root)
-    attrs: dict[str, Any] = {
-        "title": layout.title or str(about.get("Name", root.name)),
-        "description": f"BIDS data set {about.get('DatasetDOI', root.name)}. "
-        + _sentence(layout, options),
-        "citation": layout.citation or _citation(about),
-        "licence": str(about.get("License", "not stated")),
-        "simulated": False,
-        "preprocessing": {
-            **options,
-            "discarded": layout.discarded,
-            "shift": "4 s" if layout.shift is None else layout.shift,
-            "drop_repeats": layout.drop_repeats,
-        },
-        # a file of checksums per subject would be long: its own checksum stands for it
-        "inputs": {
-            f"{root.name}/{subject} ({len(runs[subject])} runs)": store.digest(
-                *(store.file_sha256(f) for run in runs[subject] for f in (run.bold, run.events)),
-                *(store.file_sha256(f) for files in mask_files[subject].values() for f in files),
-            )
-            for subject in runs
-        },
-    }
-    if all("category" in table for table in tables.values()):
-        both = pd.concat([t[["stimulus_id", "category"]] for t in tables.values()])
-        attrs["categories"] = dict(zip(both["stimulus_id"], both["category"], strict=True))
-    return attrs
-
-
-def _sentence(layout: Layout, options: Mapping[str, Any]) -> str:
-    """How patterns came from the time series, for the pages."""
-    parts = [f"{layout.discarded} initial volumes discarded"] if layout.discarded else []
-    if layout.drop_repeats:
-        parts.append("one-back repeats left out")
-    glm = options["estimator"] == "glm"
-    if options["detrend"] and not glm:
-        parts.append("linear trend of each run removed")
-    units = {"percent": "percent of the run's mean", "zscore": "z-scored per run"}
-    if options["normalise"] in units:
-        parts.append(units[options["normalise"]])
-    delay = "4 s" if layout.shift is None else f"{layout.shift} volume(s)"
-    parts.append(
-        f"one GLM beta per presentation ({options['hrf_model']} response function, cosine drifts)"
-        if glm
-        else f"mean over each block's volumes, {delay} after its onset"
-    )
-    return f"Patterns: {'; '.join(parts)}."
-
-
-def _citation(about: Mapping[str, Any]) -> str:
-    links = about.get("ReferencesAndLinks") or [about.get("DatasetDOI", "")]
-    return "; ".join(map(str, links)) if isinstance(links, list) else str(links)
 
 
 def _names(given: Names | None) -> tuple[str, ...] | None:

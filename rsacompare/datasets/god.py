@@ -28,6 +28,13 @@ from rsacompare.schema.arrays import responses
 from rsacompare.schema.labels import SPLITS
 from rsacompare.schema.store import file_sha256
 
+# of the data registry: where files of a family are looked for first
+FOLDERS = {
+    None: ("god", "god_fmriprep"),
+    "spm": ("god", "god_fmriprep"),
+    "fmriprep": ("god_fmriprep", "god"),
+}
+
 
 def load_brain(
     path: str | None = None,
@@ -43,8 +50,8 @@ def load_brain(
     Parameters
     ----------
     path : str, optional
-        The folder with the files, or one file of a subject; `god` in the folder that
-        `RSACOMPARE_DATA` names, when absent.
+        The folder with the files, or one file of a subject; when absent `god` in the folder that
+        `RSACOMPARE_DATA` names, or what `rsacompare fetch god` downloaded.
     subjects : str or list of str, optional
         As in the file names, `Subject1`; all there are, when absent.
     rois : str, list of str or {name: selection}, optional
@@ -87,7 +94,7 @@ def load_brain(
     for name, value, known in options:
         if value not in known:
             raise ProtocolError(f"god: {plugins.unknown(name, value, known)}")
-    found, family = find(folder(path), subjects, family)
+    found, family = find(folder(path, folders=FOLDERS[family]), subjects, family)
     wanted = set(SPLITS if splits is None else splits)
     data: dict[str, np.ndarray] = {}
     ids: dict[str, np.ndarray] = {}
@@ -120,7 +127,7 @@ def load_brain(
         neuroid=_by_name(places),
         attrs={
             "title": "Generic object decoding (Horikawa & Kamitani 2017)",
-            "description": _description(ids, rows, counts, family, test_images),
+            "description": _description(ids, rows, counts, family, test_images, notes),
             "citation": god_labels.CITATION,
             "licence": f"as stated at {ADDRESS}",
             "simulated": 0,
@@ -149,8 +156,9 @@ def _description(
     counts: dict[str, dict[str, int]],
     family: str,
     test_images: str,
+    notes: list[str],
 ) -> str:
-    """What is there, counted: presentations of the first subject, voxels of all."""
+    """What is there, counted: presentations of the first subject, voxels of all; what is not."""
     first = next(iter(ids))
     shown = []
     for split, words in zip(SPLITS, ("training", "test", "imagined"), strict=True):
@@ -171,5 +179,6 @@ def _description(
     return (
         f"fMRI responses of {len(ids)} subject{'s' * (len(ids) > 1)} to photographs of objects, "
         f"{FAMILIES[family]}: {', '.join(shown)}.{chosen[test_images]} Voxels "
-        f"({'/'.join(ids)}): {', '.join(voxels)}."
+        f"({'/'.join(ids)}): {', '.join(voxels)}.{' ' * bool(notes)}{'. '.join(notes)}"
+        f"{'.' * bool(notes)}"
     )

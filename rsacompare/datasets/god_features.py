@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from rsacompare import plugins
-from rsacompare.datasets import god_labels
+from rsacompare.datasets import god_files, god_labels
 from rsacompare.datasets.bdata import BData, open_bdata
 from rsacompare.errors import DataError, LabelError, ProtocolError
 from rsacompare.schema.arrays import activations
@@ -44,7 +44,7 @@ class _Rows:
 
 
 def load_networks(
-    path: str,
+    path: str | None = None,
     layers: list[str] | None = None,
     feature_types: list[str] | None = None,
     check_rows: bool = True,
@@ -54,8 +54,9 @@ def load_networks(
 
     Parameters
     ----------
-    path : str
-        `ImageFeatures.h5` (or the old `.mat`), or the folder it lies in.
+    path : str, optional
+        `ImageFeatures.h5` (or the old `.mat`), or the folder it lies in; when absent `god` in the
+        folder that `RSACOMPARE_DATA` names, or what `rsacompare fetch god` downloaded.
     layers : list of str, optional
         Of `cnn1` … `cnn8`, `hmax1` … `hmax3`, `gist`, `sift`; all that the file has, when absent.
         Only their columns are read.
@@ -92,7 +93,7 @@ def load_networks(
         raise ProtocolError("god_features: neither layers nor feature_types may be empty")
     if dtype not in ("float64", "float32"):
         raise ProtocolError(plugins.unknown("dtype", dtype, ["float64", "float32"]))
-    file = _file(Path(path))
+    file = _file(god_files.folder(path, "god_features", "ImageFeatures*"))
     held = open_bdata(file)
     chosen = _layers(held, layers)
     rows, notes = _rows(held, kinds, check_rows)

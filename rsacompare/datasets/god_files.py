@@ -14,10 +14,10 @@ import numpy as np
 from rsacompare import plugins
 from rsacompare.datasets import god_labels
 from rsacompare.datasets.bdata import BData, open_bdata
+from rsacompare.datasets.load import OFFLINE, cache_folder
 from rsacompare.errors import DataError, LabelError, ProtocolError
 from rsacompare.schema.labels import require_finite
 
-FOLDER = "RSACOMPARE_DATA"
 ADDRESS = "figshare, doi:10.6084/m9.figshare.7387130"
 PAPER_ROIS = ("V1", "V2", "V3", "V4", "LOC", "FFA", "PPA", "LVC", "HVC", "VC")
 FAMILIES = {
@@ -44,16 +44,40 @@ class Part:
     left_out: str
 
 
-def folder(path: str | None) -> Path:
-    """Where the files are: as given, else `god` in the folder of registered files."""
-    if path is None:
-        if not os.environ.get(FOLDER):
-            raise ProtocolError(
-                f"god: give path=, the folder with Subject1.h5 … ({ADDRESS}), or set {FOLDER} to "
-                "a folder in which they lie under god/"
-            )
-        return Path(os.environ[FOLDER]) / "god"
-    return Path(path)
+def folder(
+    path: str | None,
+    name: str = "god",
+    files: str = "Subject*",
+    folders: tuple[str, ...] = ("god",),
+) -> Path:
+    """Where the files are: as given, else `god` in the offline folder or among the downloads.
+
+    Parameters
+    ----------
+    path : str or None
+    name, files : str
+        Of the loader, for the message; a pattern of the files that it looks for.
+    folders : tuple of str
+        Of the data registry.
+
+    Raises
+    ------
+    ProtocolError
+        No path, no offline folder, and nothing was downloaded.
+    """
+    if path is not None:
+        return Path(path)
+    offline = os.environ.get(OFFLINE)
+    places = [Path(offline) / each for each in folders] if offline else []
+    for place in (*places, *(cache_folder() / each for each in folders)):
+        if any(place.glob(files)):
+            return place
+    if not places:
+        raise ProtocolError(
+            f"{name}: give path=, the folder with {files}.h5 ({ADDRESS}), set "
+            f"{OFFLINE} to a folder in which they lie under god/, or say `rsacompare fetch god`"
+        )
+    return places[0]
 
 
 def find(path: Path, subjects: Iterable[str] | None, family: str | None) -> Any:

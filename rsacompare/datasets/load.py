@@ -13,8 +13,8 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.datasets.registry import Entry, registry
 from rsacompare.errors import DataError, FetchError, ProtocolError
-from rsacompare.schema.arrays import RDM_SUFFIXES, read_tree
-from rsacompare.schema.rdm_files import load_rdms
+from rsacompare.schema.rdm_files import RDM_SUFFIXES, load_rdms
+from rsacompare.schema.reading import read_tree
 from rsacompare.schema.store import file_sha256
 
 OFFLINE = "RSACOMPARE_DATA"  # environment variable: a folder that holds the files of the registry
@@ -183,12 +183,17 @@ def _entry(path: str) -> Entry:
 
 
 def _cached(entry: Entry, cache: str | Path | None) -> Path:
+    return cache_folder(cache) / entry.path
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """Where downloads are kept: as given, else `RSACOMPARE_CACHE`, else the user's cache folder."""
     folder = cache or os.environ.get(CACHE)
     if not folder:
         import pooch  # half a tenth of a second, and only here
 
         folder = pooch.os_cache("rsacompare")
-    return Path(folder).expanduser() / entry.path
+    return Path(folder).expanduser()
 
 
 def _hint(path: str) -> str:

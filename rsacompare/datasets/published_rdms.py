@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -275,27 +276,12 @@ def kriegeskorte92_models(models: Iterable[str] | None = None) -> xr.DataTree:
     FetchError, DataError, ProtocolError
         The file cannot be had, or is not what it should be; a model there is not.
     """
-    path = fetch(MODELS)
-    held = {
-        text(cell, "name", path): field(cell, "RDM", path)
-        for cell in read_mat(path, "Models").ravel()
-    }
-    wanted = list(held) if models is None else list(dict.fromkeys(models))
-    for name in wanted:
-        if name not in held:
-            raise ProtocolError(plugins.unknown("model of kriegeskorte92_models", name, held))
-    if not wanted:
-        raise ProtocolError(f"kriegeskorte92_models: no models; there are {', '.join(held)}")
+    held = _model_rdms(models)
     return rdms(
-        {name: {"model": held[name]} for name in wanted},
+        {name: {"model": rdm} for name, rdm in held.items()},
         stimulus_id=STIMULUS_ID,
         of="network",
-        attrs={
-            "title": "Model RDMs of the 92 pictures (Kriegeskorte et al. 2008)",
-            "citation": KRIEGESKORTE_2008,
-            "licence": f"{registry()[MODELS].licence} (as distributed with rsatoolbox)",
-            **common_attrs([MODELS], picture_file=None),
-        },
+        attrs=_model_attrs(),
         layer_attrs={
             name: {
                 "model": {
@@ -308,6 +294,59 @@ def kriegeskorte92_models(models: Iterable[str] | None = None) -> xr.DataTree:
                     "citation": KRIEGESKORTE_2008,
                 }
             }
-            for name in wanted
+            for name in held
         },
     )
+
+
+def kriegeskorte92_model_targets(models: Iterable[str] | None = None) -> xr.DataTree:
+    """Model RDMs of the 92 pictures as what networks are compared with, beside brains.
+
+    Parameters
+    ----------
+    models : iterable of str, optional
+        As in `kriegeskorte92_models`.
+
+    Returns
+    -------
+    DataTree
+        One node `models`, with `rdm(roi, pair)`; a ROI is called `V1 model`, since it is none.
+        A single "subject": there is no noise ceiling, and nothing is said about people.
+
+    Raises
+    ------
+    FetchError, DataError, ProtocolError
+        As in `kriegeskorte92_models`.
+    """
+    held = _model_rdms(models)
+    kinds = "; ".join(f"{name}: {MODEL_NOTES.get(name, 'as in the file')}" for name in held)
+    return rdms(
+        {"models": {f"{name} model": rdm for name, rdm in held.items()}},
+        stimulus_id=STIMULUS_ID,
+        attrs=_model_attrs() | {"description": f"Model RDMs, no brain responses. {kinds}."},
+    )
+
+
+def _model_rdms(models: Iterable[str] | None) -> dict[str, np.ndarray]:
+    """The models asked for, in that order, else all."""
+    path = fetch(MODELS)
+    held = {
+        text(cell, "name", path): field(cell, "RDM", path)
+        for cell in read_mat(path, "Models").ravel()
+    }
+    wanted = list(held) if models is None else list(dict.fromkeys(models))
+    for name in wanted:
+        if name not in held:
+            raise ProtocolError(plugins.unknown("model of kriegeskorte92_models", name, held))
+    if not wanted:
+        raise ProtocolError(f"kriegeskorte92_models: no models; there are {', '.join(held)}")
+    return {name: held[name] for name in wanted}
+
+
+def _model_attrs() -> dict[str, Any]:
+    return {
+        "title": "Model RDMs of the 92 pictures (Kriegeskorte et al. 2008)",
+        "citation": KRIEGESKORTE_2008,
+        "licence": f"{registry()[MODELS].licence} (as distributed with rsatoolbox)",
+        **common_attrs([MODELS], picture_file=None),
+    }

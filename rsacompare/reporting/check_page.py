@@ -81,6 +81,8 @@ def verdict(found: list[Finding]) -> str:
     beside = f" ({' and '.join(rest)})" if rest else ""
     if n["error"]:
         return f"{counted(n['error'], 'error')} to mend before a run{beside}."
+    if any(finding.level == "warning" for finding in found):
+        return f"No errors, but read the warnings before a run{beside}."
     return f"Nothing stands in the way of a run{beside}."
 
 

@@ -55,7 +55,8 @@ UNMATCHED = ("subjects", "network", "split", "stimulus_id", "missing_in")
 class Finding:
     """One thing that a reader of a check should know.
 
-    `error`: a run would stop or be wrong; `warning`: a result may mislead; `note`: good to know.
+    `error`: a run would stop or be wrong; `warning`: a result may mislead, or one kind of metric
+    would stop; `note`: good to know.
     """
 
     level: str
@@ -148,13 +149,8 @@ def _summary(rois: pd.DataFrame) -> pd.DataFrame:
 
 def write_tables(check: xr.Dataset, folder: str | Path) -> list[Path]:
     """Write each table as `check_<table>.csv`, and the one per subject and ROI as `check.csv`."""
-    written = []
-    for name, frame in tables(check).items():
-        path = Path(folder) / ("check.csv" if name == "rois" else f"check_{name}.csv")
-        with store.atomic_path(path) as temporary:
-            frame.to_csv(temporary, index=False)
-        written.append(path)
-    return written
+    named = {"check" if k == "rois" else f"check_{k}": v for k, v in tables(check).items()}
+    return store.write_tables(named, folder)
 
 
 def load_check(path: str | Path) -> xr.Dataset:

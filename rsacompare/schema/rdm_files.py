@@ -14,7 +14,7 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.errors import DataError, LabelError, ProtocolError, RsacompareError
 from rsacompare.schema import labels, rdm_tables, rdm_variables, store
-from rsacompare.schema.arrays import RDM_SUFFIXES, rdms
+from rsacompare.schema.arrays import rdms
 
 LABEL_NAMES = ("stimulus_id", "stimuli", "stimulus", "labels", "conds", "conditions")
 # what names the RDMs of a stack, one label each
@@ -22,6 +22,9 @@ ROW_NAMES = ("subject", "subjects", "participant", "participants", "network", "n
 NUMBERED = {"brain": "sub-{:02d}", "network": "network-{:02d}"}
 PART = {"brain": "all", "network": "rdm"}
 MEADOWS = "rdmutv"
+
+
+RDM_SUFFIXES = (".npz", ".mat", ".csv", ".tsv")
 
 
 @dataclass

@@ -220,13 +220,7 @@ def _long(data: xr.Dataset, order: tuple[str, ...]) -> pd.DataFrame:
 
 def write_tables(result: xr.Dataset, folder: str | Path) -> list[Path]:
     """Write the three CSV files into `folder`."""
-    written = []
-    for name, frame in tables(result).items():
-        path = Path(folder) / f"{name}.csv"
-        with store.atomic_path(path) as temporary:
-            frame.to_csv(temporary, index=False)
-        written.append(path)
-    return written
+    return store.write_tables(tables(result), folder)
 
 
 def load_result(path: str | Path) -> xr.Dataset:

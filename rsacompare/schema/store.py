@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -55,6 +55,17 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_tables(frames: Mapping[str, Any], folder: str | Path) -> list[Path]:
+    """Write each DataFrame as `<name>.csv`; gives the paths."""
+    written = []
+    for name, frame in frames.items():
+        path = Path(folder) / f"{name}.csv"
+        with atomic_path(path) as temporary:
+            frame.to_csv(temporary, index=False)
+        written.append(path)
+    return written
+
+
 def write_netcdf(data: xr.Dataset | xr.DataTree, path: str | Path) -> None:
     """Write a Dataset or DataTree as netCDF-4 through h5netcdf."""
     with atomic_path(path) as temporary:
@@ -72,8 +83,13 @@ def read_netcdf(path: str | Path) -> xr.DataTree:
     file = Path(path)
     if not file.is_file():
         raise DataError(f"no file {file}")
+    if _is_bdata(file):
+        raise DataError(
+            f"{file} is a BData file, not one of ours: take it by name, 'god' for responses or "
+            f"'god_features' for ImageFeatures.h5, with the option path='{file}'"
+        )
     try:
-        with xr.open_datatree(file, engine="h5netcdf") as tree:
+        with xr.open_datatree(file, engine="h5netcdf", phony_dims="access") as tree:
             loaded = tree.load()
     except Exception as err:  # h5py raises many kinds for a broken file
         raise DataError(
@@ -81,6 +97,18 @@ def read_netcdf(path: str | Path) -> xr.DataTree:
             "the file may be truncated: make or fetch it again"
         ) from err
     return loaded.map_over_datasets(_plain_strings)
+
+
+def _is_bdata(file: Path) -> bool:
+    """Whether a file is in the format of the GOD study, which people will try here too."""
+    import h5py  # only where a file is read
+
+    try:
+        with h5py.File(file) as held:
+            names = {name.lower() for name in held}
+    except Exception:  # h5py raises many kinds for what is not its own; the reader tells them
+        return False
+    return {"dataset", "metadata"} <= names
 
 
 def as_text(values: np.ndarray) -> np.ndarray:

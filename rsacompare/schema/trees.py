@@ -22,6 +22,16 @@ def iter_layers(tree: xr.DataTree) -> Iterator[tuple[str, str, xr.Dataset]]:
             yield network, layer, leaf.to_dataset()
 
 
+def layer_lines(tree: xr.DataTree) -> list[str]:
+    """A line per layer of an activations tree: network, layer, depth, size."""
+    lines = []
+    for network, layer, data in iter_layers(tree):
+        size = f"{data.sizes['neuroid']} units" if "neuroid" in data.sizes else "RDM only"
+        depth = float(data.attrs["depth"])
+        lines.append(f"{network}  {layer:<16} depth {depth:.2f}  {size}")
+    return lines
+
+
 def merge_networks(trees: list[xr.DataTree]) -> xr.DataTree:
     """Several activations trees as one; a network's name may stand only once.
 

@@ -124,6 +124,8 @@ def check(
         if wanted is not None:
             there = [r for r in dict.fromkeys(wanted) if r in there]
         result = _brain_part(subjects, there)
+    if judge.config().get("distance") == "correlation":
+        known += check_networks.flat_patterns(subjects, activations)
     result = xr.merge([result, _network_part(subjects, activations, known)], join="outer")
     known += brain_findings(result, subjects)
     known.sort(key=lambda f: checks.LEVELS.index(f.level))

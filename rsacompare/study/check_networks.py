@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from rsacompare.kernels import dissimilarity
 from rsacompare.schema import labels, trees
 from rsacompare.schema.checks import Finding
 from rsacompare.study.check_brain import Measured
@@ -150,6 +151,30 @@ def _operations(rows: list[dict[str, Any]]) -> list[Finding]:
             )
         )
     return found
+
+
+def flat_patterns(subjects: Iterable[Measured], tree: xr.DataTree | None) -> list[Finding]:
+    """Scored stimuli to which all units of a layer answer alike: no correlation distance."""
+    scored = {i for one in subjects for i in one.scored.tolist()}
+    flat: dict[str, dict[str, list[str]]] = {}
+    for network, layer, data in trees.iter_layers(tree) if tree is not None else ():
+        if "activation" not in data:
+            continue
+        x = data["activation"].transpose("stimulus_id", "neuroid").values
+        alike = data["stimulus_id"].values[dissimilarity.constant_patterns(x)].astype(str)
+        if lost := [i for i in alike.tolist() if i in scored]:
+            flat.setdefault(network, {})[layer] = lost
+    return [
+        Finding(
+            "warning",
+            network,
+            "All units of a layer have the same value for some scored stimuli ("
+            + ", ".join(f"{layer}: {labels.listed(ids, 2)}" for layer, ids in layers.items())
+            + "): RSA with the correlation distance would stop.",
+            "Leave these layers out (layers = […]), or use distance='euclidean'.",
+        )
+        for network, layers in flat.items()
+    ]
 
 
 def match(

@@ -15,8 +15,9 @@ from rsacompare.datasets.load import load_dataset, resolve
 from rsacompare.errors import DataError, ProtocolError, RsacompareError
 from rsacompare.metrics.evidence import Metric
 from rsacompare.metrics.registry import metric
-from rsacompare.schema import arrays, store, trees
+from rsacompare.schema import reading, store, trees
 from rsacompare.schema.checks import Finding
+from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.study import inputs, keys
 from rsacompare.study.protocol import Study
 
@@ -84,6 +85,10 @@ def from_study(study: Study) -> Sources:
             else:
                 found.networks.append(tree)
     _contrasts(study, found)
+    try:
+        inputs.each_counts_once(study, found.brains)
+    except ProtocolError as err:
+        found.findings.append(Finding("error", "[brain]", f"{err}."))
     return _some(found)
 
 
@@ -114,8 +119,15 @@ def from_dataset(
     name = Path(source).stem if Path(source).is_file() else str(source)
     try:
         place = resolve(source)
-        if isinstance(place, Path) and options:
-            raise ProtocolError(f"options are for registered data sets; {source} is a file")
+        if isinstance(place, str) and place in plugins.names("datasets"):
+            loader = plugins.find("datasets", place)
+            options = keys.check_options(f"data set {place}", loader, options)
+        elif options and isinstance(place, Path) and place.suffix.lower() in RDM_SUFFIXES:
+            options = keys.check_options(f"file {source}", RdmOptions, options)
+        elif options:
+            raise ProtocolError(
+                f"options are for registered data sets and files of RDMs, not for {source}"
+            )
         found.brains[name] = load_dataset(place, **options)
         if isinstance(place, Path):
             found.brains[name].attrs["inputs"] = json.dumps({place.name: store.file_sha256(place)})
@@ -128,7 +140,7 @@ def from_dataset(
             found.brains[name] = raw
     for network in activations:
         try:
-            found.networks.append(arrays.load_activations(resolve(network)))
+            found.networks.append(reading.load_activations(resolve(network)))
         except RsacompareError as err:
             found.fail(str(network), err)
     return _some(found)

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.datasets.load import fetch, load_dataset
 from rsacompare.errors import LabelError, ProtocolError
-from rsacompare.schema import arrays, labels, store
+from rsacompare.schema import labels, reading, store
 from rsacompare.schema.rdm_files import RdmOptions
 from rsacompare.study import keys
 from rsacompare.study.protocol import Study
@@ -59,14 +60,18 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
     table = study.brain[name] if group == "brain" else study.networks[name]
     if isinstance(source, str) and source in plugins.names(kind):
         loader = plugins.find(kind, source)
+        takes = inspect.signature(loader).parameters
         options = keys.check_options(f"{kind[:-1]} {source}", loader, table.options)
         # like a metric, simulated data follow the study's seed unless they are given their own
-        if "random_state" in inspect.signature(loader).parameters:
+        if "random_state" in takes:
             options.setdefault("random_state", study.random_state)
+        # voxels of other ROIs need not be read; with several data sets `rois` names those of all
+        if group == "brain" and len(study.brain) == 1 and study.rois and "rois" in takes:
+            options.setdefault("rois", list(study.rois))
         return loader(**_from_folder(study.folder, options))
     file = fetch(source) if isinstance(source, str) else source
     options = keys.check_options(f"file {table.source or name}", RdmOptions, table.options)
-    load = arrays.load_activations if group == "networks" else load_dataset
+    load = reading.load_activations if group == "networks" else load_dataset
     tree = load(file, **options)
     tree.attrs["inputs"] = json.dumps({table.source or name: store.file_sha256(file)})
     return tree
@@ -142,6 +147,7 @@ def check_inputs(study: Study, brains: Mapping[str, xr.DataTree], activations: x
             if network not in activations.children:
                 text = plugins.unknown("network", network, activations.children)
                 raise ProtocolError(f"{study.place('inference', 'contrast')}: {text}")
+    each_counts_once(study, brains)
     shown = {}
     for network, node in activations.children.items():
         shown[network] = scored_stimuli(next(iter(node.children.values())).to_dataset())
@@ -156,6 +162,29 @@ def check_inputs(study: Study, brains: Mapping[str, xr.DataTree], activations: x
                 except LabelError as err:
                     file = study.file or f"study '{study.name}'"
                     raise LabelError(f"{file}: {err}") from err
+
+
+def each_counts_once(study: Study, brains: Mapping[str, xr.DataTree]) -> None:
+    """Two data sets of one file must not share an ROI: its people would count twice.
+
+    Raises
+    ------
+    ProtocolError
+        Naming both tables and the ROIs.
+    """
+    held = {
+        name: set(json.loads(t.attrs.get("inputs", "{}")).values()) for name, t in brains.items()
+    }
+    for a, b in combinations(brains, 2):
+        both = [roi for roi in rois_of(brains[a]) if roi in rois_of(brains[b])]
+        if study.rois is not None:
+            both = [roi for roi in both if roi in study.rois]
+        if both and held[a] & held[b]:
+            raise ProtocolError(
+                f"{study.place('brain')}: {a} and {b} are of the same files and both have ROI "
+                f"{labels.listed(both)}: the same people would count twice; give the ROIs of one "
+                f'other names, e.g. options.rois = {{ "{both[0]}, {b}" = "{both[0]}" }} for god'
+            )
 
 
 def scored_stimuli(data: xr.Dataset) -> Any:

@@ -37,7 +37,8 @@ def check_options(what: str, factory: Any, options: Mapping[str, Any]) -> dict[s
     Raises
     ------
     ProtocolError
-        An option that `factory` does not take, or of another type than its annotation.
+        An option that `factory` does not take, or of another type than its annotation; one that
+        it needs and was not given.
 
     Examples
     --------
@@ -72,6 +73,11 @@ def check_options(what: str, factory: Any, options: Mapping[str, Any]) -> dict[s
                 raise ProtocolError(
                     f"option '{option}' of {what}: expected {wanted}, got {_shown(value)}"
                 ) from None
+    needed = [
+        k for k in known if parameters[k].default is inspect.Parameter.empty and k not in checked
+    ]
+    if needed:
+        raise ProtocolError(f"{what} needs the option {' and '.join(map(repr, needed))}")
     return checked
 
 

@@ -22,8 +22,7 @@ from rsacompare.errors import DataError, ProtocolError
 from rsacompare.kernels.resample import as_seed
 from rsacompare.metrics.evidence import Metric
 from rsacompare.metrics.registry import metric
-from rsacompare.schema.arrays import RDM_SUFFIXES
-from rsacompare.schema.rdm_files import RdmOptions
+from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.study import keys
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")

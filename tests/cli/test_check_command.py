@@ -61,7 +61,7 @@ def test_a_good_study_has_no_error(tiny, call, tmp_path):
     )
     page = (tmp_path / "out" / "index.html").read_text()
     assert "A tiny study" in page
-    assert "Nothing stands in the way" in page
+    assert "No errors, but read the warnings before a run" in page
 
 
 def test_labels_that_do_not_match_end_with_1(tiny, call):

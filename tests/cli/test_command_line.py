@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import rsacompare as rc
-from rsacompare import cli, pipeline, plugins
+from rsacompare import pipeline, plugins
 from rsacompare.cli import app
 from rsacompare.errors import FetchError
+from rsacompare.reporting import progress
 
 
 @pytest.fixture
@@ -311,10 +312,10 @@ class Terminal(io.StringIO):
 
 def test_a_download_shows_a_bar_on_a_terminal_after_two_seconds(monkeypatch):
     screen, clock = Terminal(), [0.0]
-    monkeypatch.setattr(cli.sys, "stderr", screen)
-    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.sys, "stderr", screen)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setenv("TERM", "xterm")
-    with cli._download_bar(quiet=False) as bar:
+    with progress.download_bar(quiet=False) as bar:
         bar("god/Subject1.h5", 10, 100)
         clock[0] = 1.9
         bar("god/Subject1.h5", 20, 100)
@@ -323,5 +324,5 @@ def test_a_download_shows_a_bar_on_a_terminal_after_two_seconds(monkeypatch):
         bar("god/Subject1.h5", 30, 100)
     assert "god/Subject1.h5" in screen.getvalue()
     assert "30/100 bytes" in screen.getvalue()
-    with cli._download_bar(quiet=True) as bar:
+    with progress.download_bar(quiet=True) as bar:
         assert bar is None

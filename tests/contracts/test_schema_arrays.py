@@ -7,7 +7,7 @@ import pytest
 import scipy.spatial.distance as distance
 
 from rsacompare.errors import DataError, LabelError, ProtocolError
-from rsacompare.schema import arrays, store, trees
+from rsacompare.schema import arrays, reading, store, trees
 
 IDS = ["p3", "p1", "p2", "p4"]
 RNG = np.random.default_rng(0)
@@ -260,7 +260,7 @@ def examples():
 def test_round_trip_without_pickle(kind, tmp_path):
     tree = examples()[kind]
     store.write_netcdf(tree, tmp_path / "tree.nc")
-    back = arrays.read_tree(tmp_path / "tree.nc")
+    back = reading.read_tree(tmp_path / "tree.nc")
     assert back.identical(tree)
     for node in back.subtree:
         for name, variable in node.variables.items():
@@ -280,21 +280,21 @@ def test_truncated_netcdf(kind, keep, tmp_path):
     raw = file.read_bytes()
     file.write_bytes(raw[: int(keep * len(raw))])
     with pytest.raises(DataError, match=r"tree\.nc cannot be read as netCDF.*truncated"):
-        arrays.read_tree(file)
+        reading.read_tree(file)
 
 
 def test_files_of_another_kind(tmp_path):
     with pytest.raises(DataError, match="no file"):
-        arrays.read_tree(tmp_path / "absent.nc")
+        reading.read_tree(tmp_path / "absent.nc")
     store.write_netcdf(examples()["responses"], tmp_path / "brain.nc")
     with pytest.raises(DataError, match="holds responses, expected activations"):
-        arrays.load_activations(tmp_path / "brain.nc")
+        reading.load_activations(tmp_path / "brain.nc")
     examples()["rdms"]["S1"].to_dataset().to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     with pytest.raises(DataError, match="holds no rsacompare data"):
-        arrays.read_tree(tmp_path / "other.nc")
+        reading.read_tree(tmp_path / "other.nc")
     (tmp_path / "text.nc").write_text("not a netCDF file")
     with pytest.raises(DataError, match="cannot be read as netCDF"):
-        arrays.read_tree(tmp_path / "text.nc")
+        reading.read_tree(tmp_path / "text.nc")
 
 
 @pytest.mark.parametrize(
@@ -309,11 +309,11 @@ def test_a_file_is_validated_when_read(kind, variable, where, tmp_path):
     tree[where].dataset = spoilt
     store.write_netcdf(tree, tmp_path / "spoilt.nc")
     with pytest.raises(DataError, match=f"spoilt.nc, {where}.*NaN"):
-        arrays.read_tree(tmp_path / "spoilt.nc")
+        reading.read_tree(tmp_path / "spoilt.nc")
     tree[where].dataset = leaf.drop_vars(variable)
     store.write_netcdf(tree, tmp_path / "absent.nc")
     with pytest.raises(DataError, match=f"absent.nc, {where}.*not there"):
-        arrays.read_tree(tmp_path / "absent.nc")
+        reading.read_tree(tmp_path / "absent.nc")
 
 
 def npz(path, **changes):
@@ -333,7 +333,7 @@ def npz(path, **changes):
 
 def test_npz_with_units_note_and_accuracy(tmp_path):
     path = npz(tmp_path / "net.npz")
-    tree = arrays.load_activations(path)
+    tree = reading.load_activations(path)
     assert [layer for _, layer, _ in trees.iter_layers(tree)] == ["conv", "a.b"]
     conv = tree["net/conv"]
     np.testing.assert_array_equal(conv["activation"], X.astype(np.float32))
@@ -341,8 +341,8 @@ def test_npz_with_units_note_and_accuracy(tmp_path):
     assert (conv.attrs["n_units"], conv.attrs["note"]) == (10, "a note")
     assert conv.attrs["imagenet_top1"] == 57.5
     assert json.loads(tree.attrs["inputs"]) == {"net.npz": store.file_sha256(path)}
-    assert list(arrays.load_activations(path, name="mine").children) == ["mine"]
-    unknown = arrays.load_activations(npz(tmp_path / "n.npz", imagenet_top1=np.array(np.nan)))
+    assert list(reading.load_activations(path, name="mine").children) == ["mine"]
+    unknown = reading.load_activations(npz(tmp_path / "n.npz", imagenet_top1=np.array(np.nan)))
     assert "imagenet_top1" not in unknown["n/conv"].attrs
 
 
@@ -352,35 +352,35 @@ def test_npz_that_is_refused(tmp_path):
     for keep in (0, 10, len(raw) // 2, len(raw) - 30):
         (tmp_path / "cut.npz").write_bytes(raw[:keep])
         with pytest.raises(DataError, match=r"cut\.npz cannot be read as npz.*truncated"):
-            arrays.load_activations(tmp_path / "cut.npz")
+            reading.load_activations(tmp_path / "cut.npz")
     with pytest.raises(DataError, match="no file"):
-        arrays.load_activations(tmp_path / "absent.npz")
+        reading.load_activations(tmp_path / "absent.npz")
     with pytest.raises(DataError, match="needs the keys 'stimulus_id' and 'layers'"):
-        arrays.load_activations(npz(tmp_path / "x.npz", layers=None))
+        reading.load_activations(npz(tmp_path / "x.npz", layers=None))
     with pytest.raises(DataError, match="layers named but not there: 'conv'"):
-        arrays.load_activations(npz(tmp_path / "x.npz", conv=None))
+        reading.load_activations(npz(tmp_path / "x.npz", conv=None))
     with pytest.raises(LabelError, match="float32"):
-        arrays.load_activations(npz(tmp_path / "x.npz", stimulus_id=np.arange(4, dtype="f4")))
+        reading.load_activations(npz(tmp_path / "x.npz", stimulus_id=np.arange(4, dtype="f4")))
     objects = np.empty(4, dtype=object)
     with pytest.raises(DataError, match="cannot be read as npz"):  # a pickle is not opened
-        arrays.load_activations(npz(tmp_path / "x.npz", stimulus_id=objects))
+        reading.load_activations(npz(tmp_path / "x.npz", stimulus_id=objects))
 
 
 def test_sources_that_are_neither(tmp_path, monkeypatch):
     with pytest.raises(ProtocolError, match="unknown network 'alexnet_a2021'; did you mean"):
-        arrays.load_activations("alexnet_a2021")
+        reading.load_activations("alexnet_a2021")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "alexnet_a2021").mkdir()  # a folder of that name is no file of activations
     with pytest.raises(ProtocolError, match="unknown network"):
-        arrays.load_activations("alexnet_a2021")
+        reading.load_activations("alexnet_a2021")
     store.write_netcdf(examples()["activations"], tmp_path / "net.nc")
     with pytest.raises(ProtocolError, match="takes no options, got name"):
-        arrays.load_activations(tmp_path / "net.nc", name="other")
+        reading.load_activations(tmp_path / "net.nc", name="other")
 
 
 def test_merging_networks_keeps_inputs_and_refuses_twins(tmp_path):
-    one = arrays.load_activations(npz(tmp_path / "one.npz"))
-    two = arrays.load_activations(npz(tmp_path / "two.npz", **{"a/b": X[:, 2:]}))
+    one = reading.load_activations(npz(tmp_path / "one.npz"))
+    two = reading.load_activations(npz(tmp_path / "two.npz", **{"a/b": X[:, 2:]}))
     both = trees.merge_networks([one, two])
     assert list(both.children) == ["one", "two"]
     assert sorted(json.loads(both.attrs["inputs"])) == ["one.npz", "two.npz"]

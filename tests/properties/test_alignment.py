@@ -5,7 +5,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsacompare.schema import arrays, labels, store
+from rsacompare.schema import arrays, labels, reading, store
 
 ids_ = st.lists(st.text(min_size=1, max_size=4).map(lambda s: f"s{s}"), min_size=1, max_size=12)
 ids_ = ids_.map(lambda ids: [i.replace("\0", "0") for i in ids])  # netCDF text ends at a null
@@ -64,7 +64,7 @@ def test_files_give_back_labels_and_values(tmp_path_factory, case):
     tree = arrays.responses({"S": values}, stimulus_id=ids)
     path = tmp_path_factory.mktemp("trip") / "tree.nc"
     store.write_netcdf(tree, path)
-    back = arrays.read_tree(path)["S"]
+    back = reading.read_tree(path)["S"]
     assert back["stimulus_id"].values.tolist() == ids.tolist()
     np.testing.assert_array_equal(back["response"], values)
     np.testing.assert_array_equal(back["repetition"], tree["S"]["repetition"])

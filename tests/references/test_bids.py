@@ -29,7 +29,7 @@ from rsacompare.errors import (
     ProtocolError,
     RsacompareError,
 )
-from rsacompare.schema.arrays import read_tree
+from rsacompare.schema.reading import read_tree
 from rsacompare.schema.store import write_netcdf
 
 REAL = Path(os.environ.get("RSACOMPARE_DATA") or "/nowhere") / "ds001246"
@@ -656,3 +656,24 @@ def test_what_a_derivative_may_lack(generic):
     (root / "sub-b/func/sub-b_task-view_run-10_events.tsv").unlink()
     with pytest.raises(DataError, match=r"no events; expected sub-b_task-view_run-10_events"):
         load_dataset("bids", path=root, masks=masks, bold=bold)
+
+
+def test_all_masks_are_looked_at_before_the_first_run_is_read(copy, monkeypatch):
+    """A second subject's mask on another grid must not cost the first subject's computation."""
+    from rsacompare.datasets import bids
+
+    for file in [f for f in copy.rglob("*") if f.is_file() and "sub-01" in f.name]:
+        other = Path(str(file).replace("sub-01", "sub-02"))
+        other.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, other)
+    read, real = [], bids.read_run
+    monkeypatch.setattr(bids, "read_run", lambda run, *a: read.append(run.subject) or real(run, *a))
+    two = load_dataset("bids", path=copy, masks="V1")
+    assert read == ["sub-01", "sub-02"]
+    np.testing.assert_array_equal(two["sub-01"]["response"], two["sub-02"]["response"])
+    read.clear()
+    mask = copy / "sourcedata/sub-02/anat/sub-02_mask_LH_V1d.nii.gz"
+    image(np.ones((3, 3, 3)), dtype=np.uint8).to_filename(mask)
+    with pytest.raises(DataError, match=r"sub-02_mask_LH_V1d.*on another grid"):
+        load_dataset("bids", path=copy, masks="V1")
+    assert read == []

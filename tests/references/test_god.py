@@ -341,6 +341,7 @@ def test_the_three_files_of_fmriprep_are_joined(triple, tmp_path):
     assert node["repetition"].values.max() == 34
     assert tree.attrs["family"] == "fmriprep"
     assert "not the paper's voxels" in tree.attrs["description"]
+    assert "40 one-back repeats left out of Subject1_ImageNet" in tree.attrs["description"]
     assert json.loads(tree.attrs["notes"]) == [
         "Subject1: 24 rows without a stimulus and 40 one-back repeats left out of "
         "Subject1_ImageNetTraining.h5",

@@ -12,7 +12,7 @@ from rsacompare.datasets import phantom
 from rsacompare.datasets import phantom_truth as population
 from rsacompare.datasets.load import load_dataset
 from rsacompare.errors import ProtocolError
-from rsacompare.schema.arrays import load_activations, read_tree
+from rsacompare.schema.reading import load_activations, read_tree
 from rsacompare.schema.store import write_netcdf
 from rsacompare.schema.trees import iter_layers
 

@@ -25,7 +25,7 @@ from rsacompare.datasets.published_rdms import (
 from rsacompare.errors import DataError, FetchError, ProtocolError
 from rsacompare.inference.infer import infer
 from rsacompare.metrics.registry import metric
-from rsacompare.schema.arrays import load_activations, read_tree
+from rsacompare.schema.reading import load_activations, read_tree
 from rsacompare.schema.results import tables
 from rsacompare.schema.store import write_netcdf
 from rsacompare.schema.trees import iter_layers, merge_networks
@@ -117,6 +117,23 @@ def test_models_are_networks_without_a_hierarchy(models):
         kriegeskorte92_models(models=["animcy"])
     with pytest.raises(ProtocolError, match="no models; there are animacy"):
         kriegeskorte92_models(models=[])
+
+
+def test_models_stand_beside_brains_as_targets(models):
+    """The same RDMs as ROIs: a network's score is its Spearman correlation with the model."""
+    targets = load_dataset("kriegeskorte92_models", models=["animacy", "V1"])
+    assert targets["models"]["roi"].values.tolist() == ["animacy model", "V1 model"]
+    brains = {"hIT": load_dataset("kriegeskorte92"), "models": targets}
+    network = load_activations("alexnet_a2020")
+    scores = compare(network, brains, [metric("rsa", comparator="spearman")]).scores["score"]
+    for name in ("animacy", "V1"):
+        rdm = models[f"{name}/model"]["rdm"].values
+        for layer in ("conv1", "fc7"):
+            want = spearmanr(rdm, network[f"alexnet_a2020/{layer}"]["rdm"]).statistic
+            got = scores.sel(subject="models.models", roi=f"{name} model")
+            got = got.sel(layer=f"alexnet_a2020/{layer}").item()
+            assert got == pytest.approx(want, abs=1e-12)
+    assert scores.sel(subject="models.models", roi="hIT").isnull().all()
 
 
 def test_monkey_it_is_that_of_the_paper(models):

@@ -9,7 +9,7 @@ from rsatoolbox.rdm import RDMs, calc_rdm, compare
 
 import rsacompare as rc
 from rsacompare.errors import DataError, LabelError, MissingDependency, ProtocolError
-from rsacompare.schema.arrays import read_tree
+from rsacompare.schema.reading import read_tree
 from rsacompare.schema.store import write_netcdf
 
 RNG = np.random.default_rng(5)

@@ -117,5 +117,5 @@ def test_summary_and_stimuli_lines(check):
 def test_verdict_counts_levels():
     found = [Finding("error", "", "a"), Finding("warning", "", "b"), Finding("warning", "", "c")]
     assert verdict(found) == "1 error to mend before a run (2 warnings)."
-    assert verdict(found[1:]) == "Nothing stands in the way of a run (2 warnings)."
+    assert verdict(found[1:]) == "No errors, but read the warnings before a run (2 warnings)."
     assert verdict([]) == "Nothing stands in the way of a run."

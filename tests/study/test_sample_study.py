@@ -9,7 +9,7 @@ import pytest
 
 import rsacompare as rc
 from rsacompare.datasets.load import resolve
-from rsacompare.schema.arrays import load_activations
+from rsacompare.schema.reading import load_activations
 from rsacompare.schema.trees import iter_layers
 
 DATA = Path(__file__).parents[2] / "data"
