@@ -62,6 +62,7 @@ def activations(
     >>> tree["mynet/layer1"]["activation"].sizes["neuroid"]
     3
     """
+    _require_tables(networks, "activations", "{network: {layer: array of (stimulus, unit)}}")
     ids = labels.as_stimulus_ids(stimulus_id, "activations", unique=True)
 
     def layer_dataset(network: str, layer: str, values: Any) -> xr.Dataset:
@@ -121,6 +122,7 @@ def responses(
     LabelError, DataError
         Labels that do not fit; an unknown split; NaN voxels inside an ROI; an empty ROI.
     """
+    _require_table(subjects, "responses", "{subject: array of (presentation, voxel)}")
     if not subjects:
         raise DataError("responses: no subjects")
     both = set(presentation or ()) & set(neuroid or ())
@@ -194,6 +196,8 @@ def rdms(
     LabelError, DataError
         Labels that do not fit the size; an RDM that is not symmetric; NaN.
     """
+    levels = "{network: {layer: D}}" if of == "network" else "{subject: {roi: D}}"
+    _require_tables(rdm, "rdms", levels)
     ids = labels.as_stimulus_ids(stimulus_id, "rdms", unique=True)
     a, b = np.triu_indices(len(ids), 1)
     coords = {"stimulus_a": ("pair", ids[a]), "stimulus_b": ("pair", ids[b])}
@@ -304,6 +308,17 @@ def validate_response(data: xr.Dataset, where: str) -> xr.Dataset:
     return data
 
 
+def _require_table(given: Any, where: str, expected: str) -> None:
+    if not isinstance(given, Mapping):
+        raise DataError(f"{where}: expected {expected}, got {type(given).__name__}")
+
+
+def _require_tables(given: Any, where: str, expected: str) -> None:
+    _require_table(given, where, expected)
+    for name, inner in given.items():
+        _require_table(inner, f"{where}, '{name}'", f"{expected}; below '{name}' a table")
+
+
 def _network_tree(
     networks: Mapping[str, Mapping[str, Any]],
     layer_dataset: Any,
@@ -384,7 +399,13 @@ def _pair_vector(values: Any, where: str, n: int) -> np.ndarray:
             f"{where}: shape {np.shape(values)} does not fit {n} stimuli: expected ({n}, {n}) or "
             f"the upper triangle of {m}"
         )
-    labels.require_finite(np.atleast_2d(array), where)
+    bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(axis=0))
+    if bad.size:
+        first = ", ".join(str(k[bad[0]]) for k in np.triu_indices(n, 1))
+        raise DataError(
+            f"{where}: {bad.size} of {m} pairs are NaN or infinite (first: rows {first}, counted "
+            "from 0); leave out the stimuli they belong to"
+        )
     return array
 
 
