@@ -34,7 +34,7 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Worker threads.  [default: all cores]")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="In place of the study's seed.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no more than a path.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 

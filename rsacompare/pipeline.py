@@ -250,7 +250,8 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     result = checks.load_check(path) if checked else results.load_result(path)
     target = Path(out) if out is not None else path if path.is_dir() else path.parent
     with staged(target) as folder:
-        check_report(result, folder) if checked else report(result, folder)
+        write = check_report if checked else report
+        write(result, folder, files_in=target)
     remove_stale(target)
     return target / "index.html"
 

@@ -26,13 +26,17 @@ def register(group: str, name: str, plugin: Any) -> None:
     Raises
     ------
     ProtocolError
-        When another plugin already has the name.
+        When another plugin, registered or installed, already has the name.
     """
     known = _registered[group].get(name)
-    if known is not None and known is not plugin and _origin(known) != _origin(plugin):
-        raise ProtocolError(
-            f"{group[:-1]} '{name}' is registered already, by {_origin(known)}; choose another name"
-        )
+    origins = [e.value.replace(":", ".") for e in _entry_points(group) if e.name == name]
+    if known is not None and known is not plugin:
+        origins.append(_origin(known))
+    for origin in origins:
+        if origin != _origin(plugin):
+            raise ProtocolError(
+                f"{group[:-1]} '{name}' is registered already, by {origin}; choose another name"
+            )
     _registered[group][name] = plugin
 
 
@@ -85,7 +89,8 @@ def unknown(what: str, name: object, known: Iterable[object]) -> str:
     "unknown roi 'V1x'; did you mean 'V1'? There are: V1, LOC"
     """
     options = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else "."
+    lower = {k.lower(): k for k in reversed(options)}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    hint = f"; did you mean '{lower[close[0]]}'?" if close else "."
     listed = ", ".join(options[:40]) + (", …" if len(options) > 40 else "")
     return f"unknown {what} '{name}'{hint} There are: {listed or 'none'}"

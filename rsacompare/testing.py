@@ -25,6 +25,7 @@ import xarray as xr
 
 from rsacompare.errors import LabelError
 from rsacompare.kernels import resample
+from rsacompare.metrics import registry
 from rsacompare.metrics.evidence import KINDS, Evidence, Meaning, Metric
 from rsacompare.schema import arrays
 
@@ -138,9 +139,14 @@ class Check:
         return f"{self.name} [{self.world}]"
 
 
-def metric_checks(metric: Metric) -> list[Check]:
+def metric_checks(metric: Metric | str) -> list[Check]:
     """Every check of a metric, for each kind of input that it accepts."""
-    _require(isinstance(metric, Metric), f"{metric!r} is no rsacompare.Metric")
+    if isinstance(metric, str):
+        metric = registry.metric(metric)
+    _require(
+        isinstance(metric, Metric),
+        f"{metric!r} is no rsacompare.Metric; pass a metric's registered name, or an object",
+    )
     _require(
         bool(metric.accepts) and set(metric.accepts) <= INPUTS,
         f"accepts must name some of {sorted(INPUTS)}, got {sorted(metric.accepts)}",
@@ -157,12 +163,13 @@ def metric_checks(metric: Metric) -> list[Check]:
     return found
 
 
-def check_metric(metric: Metric) -> list[str]:
+def check_metric(metric: Metric | str) -> list[str]:
     """Run every check.
 
     Parameters
     ----------
-    metric : Metric
+    metric : Metric or str
+        An object, or the name that it is registered by.
 
     Returns
     -------
@@ -198,7 +205,7 @@ def check_metric(metric: Metric) -> list[str]:
         else:
             passed.append(str(check))
     if failed:
-        name = getattr(metric, "name", type(metric).__name__)
+        name = metric if isinstance(metric, str) else getattr(metric, "name", type(metric).__name__)
         raise AssertionError(
             f"metric '{name}' fails {len(failed)} of {len(failed) + len(passed)} checks:\n- "
             + "\n- ".join(failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -171,9 +172,18 @@ def resolve(source: str | Path, folder: str | Path | None = None) -> Path | str:
     if name in registry():
         return fetch(name)
     if Path(source).suffix in (".nc", ".h5", *RDM_SUFFIXES) or "/" in name:
-        close = plugins.unknown("file of the registry", name, registry())
-        raise ProtocolError(f"there is no file {path}, and it is an {close}")
+        raise ProtocolError(no_file(path))
     return str(source)
+
+
+def no_file(path: Path) -> str:
+    """The sentence for a file that is neither here nor in the registry: what looks like it."""
+    folder = path.parent.resolve()
+    here = [p.name for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, here, n=1)
+    close = close or difflib.get_close_matches(path.as_posix(), registry(), n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"no file {path.name} in {folder}, nor does the data registry have it{hint}"
 
 
 def _entry(path: str) -> Entry:

@@ -64,7 +64,7 @@ def rows(
         if span is None:
             notes.append(
                 f"{family.metric}: no depth pairing of {a} and {b}: their layers share no range "
-                "of relative depth"
+                "of relative depth (a network of one layer has none)"
             )
         else:
             vector = np.zeros(size)

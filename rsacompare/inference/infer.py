@@ -92,6 +92,10 @@ def infer(
         n_bootstrap, n_permutations, resample.as_seed(random_state), confidence,
         equivalence_bound, n_splits, None if sources is None else tuple(sources),
     )  # fmt: skip
+    if not isinstance(comparison, Comparison):
+        raise ProtocolError(
+            f"infer takes what rsacompare.compare gives, not a {type(comparison).__name__}"
+        )
     scores = comparison.scores
     pairs = _pairs(contrast, scores)
     meaning = meanings(scores)
@@ -135,6 +139,8 @@ def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
     networks = list(dict.fromkeys(scores["network"].values.astype(str).tolist()))
     if given is None:
         return [(a, b) for i, a in enumerate(networks) for b in networks[i + 1 :]]
+    if isinstance(given, str):
+        raise ProtocolError(f"a contrast names two networks, as ('a', 'b'), got '{given}'")
     listed = [given] if given and isinstance(given[0], str) else list(given)
     for pair in listed:
         if len(pair) != 2 or pair[0] == pair[1]:

@@ -234,6 +234,8 @@ def _by_complement(inverse: np.ndarray, covariance: np.ndarray, chosen: np.ndarr
 def _operator(z: np.ndarray) -> np.ndarray:
     """Least squares on all columns of `z` (row, voxel) as a matrix (voxel, row) on centred y."""
     n, n_live = z.shape
+    if n_live == 0:
+        return z.T.copy()  # nothing varies: the prediction is the mean
     if n_live < n - 1:
         right = z.copy()
         if solve_in_place(z.T @ z, right):

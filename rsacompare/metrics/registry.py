@@ -58,9 +58,10 @@ def register_metric(
     name : str
         How studies and tables call it.
     meaning : Meaning, optional
-        What the number means; for a function, where it is not a correlation with chance 0.
+        What the number means, where it is not a correlation with chance 0; for a class, in place
+        of its own.
     accepts : tuple of str, optional
-        Inputs of a function, default ``("activation", "response")``.
+        Its inputs, default ``("activation", "response")`` or those of the class.
 
     Examples
     --------
@@ -73,10 +74,21 @@ def register_metric(
     >>> rc.metric("first_unit").name
     'first_unit'
     """
+    if not isinstance(name, str):
+        raise ProtocolError('the decorator needs a name: @rsacompare.register_metric("mine")')
 
     def decorate(thing: Any) -> Any:
         if inspect.isclass(thing):
+            given: dict[str, Any] = {}
+            if meaning is not None or not hasattr(thing, "meaning"):
+                given["meaning"] = meaning or Meaning(name)
+            if accepts is not None:
+                given["accepts"] = frozenset(accepts)
+            if not hasattr(thing, "name"):
+                given["name"] = name
             plugins.register("metrics", name, thing)
+            for attribute, value in given.items():
+                setattr(thing, attribute, value)
         else:
             plugins.register("metrics", name, FunctionMetric(thing, name, meaning, accepts))
         return thing
@@ -131,7 +143,24 @@ def as_metrics(metrics: Any) -> dict[str, Metric]:
             raise ProtocolError(f"two metrics are called '{label}'; pass a dict with two labels")
         made[label] = metric(thing) if isinstance(thing, str) else thing
         if not isinstance(made[label], Metric):
-            raise ProtocolError(f"'{label}' is no rsacompare.Metric but {type(thing).__name__}")
+            raise ProtocolError(_no_metric(label, thing))
+        if not hasattr(made[label], "meaning"):
+            raise ProtocolError(
+                f"metric '{label}' does not say what its number means: give {type(thing).__name__} "
+                'a class attribute, meaning = rsacompare.Meaning("…")'
+            )
     if not made:
         raise ProtocolError(f"no metrics given; there are {', '.join(plugins.names('metrics'))}")
     return made
+
+
+def _no_metric(label: str, thing: Any) -> str:
+    if isinstance(thing, dict):
+        options = ", ".join(f"{k}={v!r}" for k, v in thing.items())
+        example = f"rsacompare.metric('{label}'{', ' if options else ''}{options})"
+        return f"'{label}' is a dict, not a metric; options are given by {example}"
+    if inspect.isclass(thing) and issubclass(thing, Metric):
+        return f"'{label}' is the class {thing.__name__}; pass an object of it, {thing.__name__}(…)"
+    if inspect.isfunction(thing):
+        return f"'{label}' is a function; decorate it with register_metric and pass its name"
+    return f"'{label}' is no rsacompare.Metric but {type(thing).__name__}"

@@ -23,7 +23,9 @@ FILES = (
 )  # fmt: skip
 
 
-def check_report(check: xr.Dataset | str | Path, out: str | Path) -> Path:
+def check_report(
+    check: xr.Dataset | str | Path, out: str | Path, *, files_in: str | Path | None = None
+) -> Path:
     """Write the page of a check.
 
     Parameters
@@ -31,7 +33,10 @@ def check_report(check: xr.Dataset | str | Path, out: str | Path) -> Path:
     check : Dataset or path
         What `rsacompare.check` gives, a `check.nc`, or the folder that holds one.
     out : path
-        Folder for `index.html` and `figures/`. Tables and `check.nc` are linked to, not written.
+        Folder for `index.html` and `figures/`. Tables and `check.nc` are linked to where
+        they are there, not written.
+    files_in : path, optional
+        Where these files lie by the time the page is read, default `out`.
 
     Returns
     -------
@@ -67,7 +72,7 @@ def check_report(check: xr.Dataset | str | Path, out: str | Path) -> Path:
         n_unmatched=len(tables["unmatched"]),
         options=json.loads(data.attrs.get("options", "{}")),
         provenance=json.loads(data.attrs.get("provenance", "{}")),
-        files=FILES,
+        files=pages.files_there(FILES, files_in or out),
     )
     index = folder / "index.html"
     store.write_text(index, html)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from rsacompare.reporting.numbers import MISSING, number
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
-from rsacompare.schema.results import iter_extras, load_result
+from rsacompare.schema.results import iter_extras, load_result, require_result
 
 DATA_KEYS = (
     "name", "title", "description", "citation", "licence", "n_subjects", "rois", "n_stimuli", "kind"
@@ -35,7 +36,9 @@ DATA_KEYS = (
 FILES = ("scores.csv", "summary.csv", "contrasts.csv", "results.nc", "provenance.json")
 
 
-def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
+def report(
+    result: xr.Dataset | str | Path, out: str | Path, *, files_in: str | Path | None = None
+) -> Path:
     """Write the pages of a result.
 
     Parameters
@@ -44,7 +47,10 @@ def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
         What `infer` gives, a `results.nc`, or the folder that holds one.
     out : path
         Folder for `index.html`, `<metric>.html` and `figures/`. Tables and `results.nc` are
-        linked to, not written. Pages and figures that an earlier report left there go.
+        linked to where they are there, not written. Pages and figures that an earlier report
+        left there go.
+    files_in : path, optional
+        Where the tables and `results.nc` lie by the time the pages are read, default `out`.
 
     Returns
     -------
@@ -56,11 +62,12 @@ def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
     DataError
         When the result cannot be read or the folder not be written.
     """
-    data = result if isinstance(result, xr.Dataset) else load_result(result)
+    data = load_result(result) if isinstance(result, (str, Path)) else result
+    require_result(data, "report")
     if is_check(data):
         from rsacompare.reporting.check_page import check_report  # it builds on this module
 
-        return check_report(data, out)
+        return check_report(data, out, files_in=files_in)
     folder = Path(out)
     reading = Reading(data)
     pages = page_names(reading.metrics)
@@ -77,7 +84,7 @@ def report(result: xr.Dataset | str | Path, out: str | Path) -> Path:
         html = environment.get_template("metric.html.j2").render(**shared, **context)
         written[folder / pages[metric]] = html
     written[folder / "index.html"] = environment.get_template("index.html.j2").render(
-        **shared, **_index_context(reading, folder)
+        **shared, **_index_context(reading, folder), files=files_there(FILES, files_in or out)
     )
     for path, html in written.items():
         store.write_text(path, html)
@@ -174,8 +181,12 @@ def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
         "extras": _extras(reading, "", folder, "study"),
         "provenance": provenance,
         "inference": reading.inference,
-        "files": FILES,
     }
+
+
+def files_there(names: Sequence[str], folder: str | Path) -> list[str]:
+    """Those of the files that a page can link to."""
+    return [name for name in names if (Path(folder) / name).is_file()]
 
 
 def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def activations(
     >>> tree["mynet/layer1"]["activation"].sizes["neuroid"]
     3
     """
+    _require_tables(networks, "activations", "{network: {layer: array of (stimulus, unit)}}")
     ids = labels.as_stimulus_ids(stimulus_id, "activations", unique=True)
 
     def layer_dataset(network: str, layer: str, values: Any) -> xr.Dataset:
@@ -115,6 +116,7 @@ def responses(
     LabelError, DataError
         Labels that do not fit; an unknown split; NaN voxels inside an ROI; an empty ROI.
     """
+    _require_table(subjects, "responses", "{subject: array of (presentation, voxel)}")
     if not subjects:
         raise DataError("responses: no subjects")
     both = set(presentation or ()) & set(neuroid or ())
@@ -188,6 +190,8 @@ def rdms(
     LabelError, DataError
         Labels that do not fit the size; an RDM that is not symmetric; NaN.
     """
+    levels = "{network: {layer: D}}" if of == "network" else "{subject: {roi: D}}"
+    _require_tables(rdm, "rdms", levels)
     ids = labels.as_stimulus_ids(stimulus_id, "rdms", unique=True)
     a, b = np.triu_indices(len(ids), 1)
     coords = {"stimulus_a": ("pair", ids[a]), "stimulus_b": ("pair", ids[b])}
@@ -226,6 +230,17 @@ def validate_response(data: xr.Dataset, where: str) -> xr.Dataset:
             raise DataError(f"{where}: ROI '{roi}' is empty (no voxel in its mask); leave it out")
         labels.require_finite(data["response"].values[:, mask], f"{where}, ROI {roi}")
     return data
+
+
+def _require_table(given: Any, where: str, expected: str) -> None:
+    if not isinstance(given, Mapping):
+        raise DataError(f"{where}: expected {expected}, got {type(given).__name__}")
+
+
+def _require_tables(given: Any, where: str, expected: str) -> None:
+    _require_table(given, where, expected)
+    for name, inner in given.items():
+        _require_table(inner, f"{where}, '{name}'", f"{expected}; below '{name}' a table")
 
 
 def _network_tree(

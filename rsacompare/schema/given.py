@@ -57,7 +57,13 @@ def pair_vector(values: Any, where: str, n: int) -> np.ndarray:
             f"{where}: shape {np.shape(values)} does not fit {n} stimuli: expected ({n}, {n}) or "
             f"the upper triangle of {m}"
         )
-    labels.require_finite(np.atleast_2d(array), where)
+    bad = np.flatnonzero(~np.isfinite(np.atleast_2d(array)).all(axis=0))
+    if bad.size:
+        first = ", ".join(str(k[bad[0]]) for k in np.triu_indices(n, 1))
+        raise DataError(
+            f"{where}: {bad.size} of {m} pairs are NaN or infinite (first: rows {first}, counted "
+            "from 0); leave out the stimuli they belong to"
+        )
     return array
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rsacompare.errors import DataError
+from rsacompare.errors import DataError, ProtocolError
 from rsacompare.schema import checks, labels, store
 
 SCORE_COLUMNS = (
@@ -180,6 +180,7 @@ def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
         `scores`, `summary`, `contrasts`, with the columns of the CSV files. No rows for cells
         that do not exist. Of a check: its own tables, see `schema.checks.tables`.
     """
+    require_result(result, "tables")
     if checks.is_check(result):
         return checks.tables(result)
     scores = _long(
@@ -221,6 +222,15 @@ def _long(data: xr.Dataset, order: tuple[str, ...]) -> pd.DataFrame:
 def write_tables(result: xr.Dataset, folder: str | Path) -> list[Path]:
     """Write the three CSV files into `folder`."""
     return store.write_tables(tables(result), folder)
+
+
+def require_result(data: object, what: str) -> None:
+    """Raise ProtocolError where `data` is no Dataset: most often a step was left out."""
+    if not isinstance(data, xr.Dataset):
+        raise ProtocolError(
+            f"{what} takes what rsacompare.infer or rsacompare.check gives, "
+            f"not a {type(data).__name__}"
+        )
 
 
 def load_result(path: str | Path) -> xr.Dataset:

@@ -66,7 +66,11 @@ def layers_of(tree: xr.DataTree) -> dict[str, Layer]:
         for network, name, data in trees.iter_layers(tree)
     }
     if not found:
-        raise ProtocolError("no layers: activations need nodes /network/layer")
+        kind = tree.attrs.get("rsacompare_kind", "something else")
+        raise ProtocolError(
+            f"no layers of a network: the first argument holds {kind}; the order is "
+            'compare(activations, brain), and RDMs of a network are made with of="network"'
+        )
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from rsacompare.errors import RsacompareError
+from rsacompare.errors import ProtocolError, RsacompareError
 from rsacompare.inference.workers import Progress, in_threads
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence, Metric
@@ -151,7 +151,13 @@ def _compute(
             part = _part(metric, cell)
             if part not in done:
                 with _named(label, name, f"ROI {cell.roi}", cell.subject):
-                    done = {part: metric.compare(ready, prepared[part])}  # one part at a time
+                    found = metric.compare(ready, prepared[part])
+                    if not isinstance(found, Evidence):
+                        raise ProtocolError(
+                            f"the metric gave {type(found).__name__}, expected evidence such as "
+                            "rsacompare.TargetEvidence(stimulus_id, observed, predicted)"
+                        )
+                    done = {part: found}  # one part at a time
             evidence = done[part]
             union, mask = unions[part], regions[cell.roi, cell.subject].mask
             if union is not None and mask is not None:

@@ -95,6 +95,8 @@ def at(where: str) -> Iterator[None]:
     try:
         yield
     except RsacompareError as err:
+        if str(err).startswith(f"{where}: "):
+            raise
         raise type(err)(f"{where}: {err}") from err
 
 
@@ -133,7 +135,8 @@ def sentence(file: Path, error: ValidationError, tables: Mapping[str, Sequence[s
         "" for the top of the file.
     """
     problems = error.errors(include_url=False)
-    problem = problems[0]
+    # a misspelt key comes first: it is why another one is missing
+    problem = min(problems, key=lambda p: p["type"] != "extra_forbidden")
     keys, kind = problem["loc"], problem["type"]
     where = place(file, keys)
     if kind == "extra_forbidden":
@@ -142,14 +145,17 @@ def sentence(file: Path, error: ValidationError, tables: Mapping[str, Sequence[s
         if "options" in known:
             text += f" (options of the loader itself: options = {{ {keys[-1]} = … }})"
     elif kind == "missing":
-        text = f"{place(file, keys[:-1])}: '{keys[-1]}' is missing"
+        alike = [p for p in problems if p["type"] == kind and p["loc"][:-1] == keys[:-1]]
+        missing = " and ".join(f"'{p['loc'][-1]}'" for p in alike)
+        text = f"{place(file, keys[:-1])}: {missing} {'is' if len(alike) == 1 else 'are'} missing"
+        problems = [problem, *(p for p in problems if p not in alike)]
     elif kind == "value_error":
         text = f"{where}: {problem['ctx']['error']}"
     else:
         wanted = _WANTED.get(kind) or problem["msg"].removeprefix("Input should be ")
         text = f"{where}: expected {wanted}, got {_shown(problem['input'])}"
     more = len(problems) - 1
-    return text + (f" (and {more} more like this)" if more else "")
+    return text + (f" (and {more} more to mend)" if more else "")
 
 
 def _shown(value: Any) -> str:

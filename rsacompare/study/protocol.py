@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from rsacompare import plugins
+from rsacompare.datasets.load import no_file
 from rsacompare.datasets.registry import registry
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.kernels.resample import as_seed
@@ -206,7 +207,7 @@ class Study(_Table):
         file = self.folder / source
         if not file.is_file() and source not in registry():
             if Path(source).suffix or "/" in source:
-                raise DataError(f"{where}: no file {file}, nor does the data registry have it")
+                raise DataError(f"{where}: {no_file(file)}")
             text = plugins.unknown(kind[:-1], source, plugins.names(kind))
             raise ProtocolError(f"{where}: {text}")
         if table.options and file.suffix.lower() not in RDM_SUFFIXES:

@@ -5,7 +5,7 @@ import pytest
 
 import rsacompare as rc
 from rsacompare import plugins, testing
-from rsacompare.errors import LabelError
+from rsacompare.errors import LabelError, ProtocolError
 
 NAMES = plugins.names("metrics")
 
@@ -164,7 +164,9 @@ def test_a_broken_metric_fails_the_checks_that_name_its_fault(metric, expected):
 
 def test_what_is_no_metric_is_refused():
     with pytest.raises(AssertionError, match=r"no rsacompare\.Metric"):
-        testing.check_metric("decoding")
+        testing.check_metric(len)
+    with pytest.raises(ProtocolError, match="unknown metric 'decodign'; did you mean 'decoding'"):
+        testing.check_metric("decodign")
     greedy = Sound()
     greedy.accepts = frozenset({"activation", "spikes"})
     with pytest.raises(AssertionError, match="accepts must name"):

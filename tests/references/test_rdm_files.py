@@ -257,7 +257,11 @@ def test_refused_text(tmp_path):
         (",a,b,c\na,0,1,2\nb,1,0,3\nx,2,3,0\n", LabelError, "1 of 3 stimuli.*'c'"),
         (",a,b,c\na,0,1,2\nb,1,0,3\nc,2,9,0\n", DataError, "not symmetric"),
         (",a,b,c\na,1,.5,.2\nb,.5,1,.3\nc,.2,.3,1\n", DataError, "are these similarities"),
-        (",a,b,c\na,0,nan,2\nb,nan,0,3\nc,2,3,0\n", DataError, "1 values are NaN"),
+        (
+            ",a,b,c\na,0,nan,2\nb,nan,0,3\nc,2,3,0\n",
+            DataError,
+            "1 of 3 pairs are NaN or infinite .first: rows 0, 1",
+        ),
         ("\n".join(good[:3]), LabelError, "1 of 3 pairs are missing.*'b', 'c'"),
         ("\n".join([*good, "c,b,4"]), DataError, "row 4: pair 'c', 'b' stands twice"),
         ("\n".join([*good, "c,c,4"]), DataError, "'c' with itself is 4.0"),

@@ -51,12 +51,19 @@ def test_pages_are_well_formed_and_need_nothing_from_outside(small_pages, real_p
         assert not re.search(r"url\(|@import|https?://", page.read_text(encoding="utf-8"))
 
 
-def test_links_lead_to_files_of_the_output_folder(small_pages):
-    linked = {a.attrib["href"] for page in _pages(small_pages) for a in _parse(page).iter("a")}
-    tables = {"scores.csv", "summary.csv", "contrasts.csv", "results.nc", "provenance.json"}
-    assert tables <= linked
-    for target in linked - tables:
+def test_links_lead_to_files_of_the_output_folder(small_pages, small_result, tmp_path):
+    def linked(folder):
+        return {a.attrib["href"] for page in _pages(folder) for a in _parse(page).iter("a")}
+
+    for target in linked(small_pages):
         assert (small_pages / target).is_file(), target
+    tables = {"scores.csv", "summary.csv", "contrasts.csv", "results.nc", "provenance.json"}
+    for name in tables:
+        (tmp_path / name).touch()
+    report(small_result, tmp_path)
+    assert linked(tmp_path) == tables | linked(small_pages)
+    report(small_result, tmp_path / "new", files_in=tmp_path)  # as a rebuild does
+    assert linked(tmp_path / "new") == tables | linked(small_pages)
 
 
 def test_figures_stand_as_svg_and_as_sharp_png(small_pages):
@@ -176,10 +183,10 @@ def test_truth_table_and_other_tables_are_tables(phantom_result, tiny_result, tm
 
 def test_stored_result_gives_the_same_pages(small_result, small_pages, tmp_path):
     store.write_netcdf(small_result, tmp_path / "results.nc")
-    index = report(tmp_path, tmp_path)
-    assert index == tmp_path / "index.html"
+    index = report(tmp_path, tmp_path / "pages")
+    assert index == tmp_path / "pages" / "index.html"
     for page in _pages(small_pages):
-        assert (tmp_path / page.name).read_bytes() == page.read_bytes()
+        assert (tmp_path / "pages" / page.name).read_bytes() == page.read_bytes()
 
 
 def test_a_rebuild_leaves_no_page_or_figure_of_an_earlier_report(tiny_result, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import rsacompare as rc
 from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
+from rsacompare.study import keys
 from rsacompare.study.keys import check_options
 from rsacompare.study.protocol import InferenceOptions, Study, load_study
 
@@ -149,7 +150,7 @@ def test_a_fault_is_one_sentence_with_its_place(load, old, new, said):
 
 def test_several_faults_are_counted(load):
     message = refusal(load, GOOD.replace("random_state = 7", "a = 1\nb = 2"))
-    assert message.endswith("(and 1 more like this)")
+    assert message.endswith("(and 1 more to mend)")
 
 
 def test_a_file_is_found_beside_the_study(load, tmp_path):
@@ -252,3 +253,28 @@ def test_files_in_options_are_found_from_the_study_file(tmp_path):
         "labels": str(tmp_path / "{subject}_labels.tsv"),
         "rois": ["rois"],
     }
+
+
+def test_a_misspelt_table_is_named_before_what_is_missing_for_it(load):
+    message = refusal(load, GOOD.replace("[brain.lab]", "[brains.lab]"))
+    assert "unknown key 'brains'; did you mean 'brain'" in message
+    assert message.endswith("(and 1 more to mend)")
+
+
+def test_all_that_is_missing_is_named(load):
+    message = refusal(load, GOOD.split("[brain.lab]")[0])
+    assert message.endswith("STUDY.toml: 'brain' and 'networks' and 'metrics' are missing")
+
+
+def test_a_misspelt_file_is_named_once_with_its_folder_and_the_nearest(load, tmp_path):
+    (tmp_path / "responses.nc").write_bytes(b"")
+    text = GOOD.replace("options = { n_subjects = 3 }", 'source = "respnses.nc"')
+    study = load(text)
+    with keys.at(study.place("brain", "lab")), pytest.raises(DataError) as err:
+        study.locate("brain", "lab")
+    assert str(err.value).count("[brain.lab]") == 1
+    assert f"no file respnses.nc in {tmp_path}" in str(err.value)
+    assert "did you mean 'responses.nc'?" in str(err.value)
+    with pytest.raises(DataError) as err, keys.at(study.place("brain", "lab")):
+        study.locate("brain", "lab")
+    assert str(err.value).count("[brain.lab]") == 1
