@@ -251,7 +251,7 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     target = Path(out) if out is not None else path if path.is_dir() else path.parent
     with staged(target) as folder:
         write = check_report if checked else report
-        write(result, folder, files_in=target)
+        write(result, folder, files_in=path if path.is_dir() else path.parent)
     remove_stale(target)
     return target / "index.html"
 

@@ -85,7 +85,7 @@ class Tiny:
         return self.file
 
 
-def plain_report(result, out):
+def plain_report(result, out, *, files_in=None):
     index = out / "index.html"
     store.write_text(index, result.attrs["title"] + rc.tables(result)["scores"].to_html())
     return index
