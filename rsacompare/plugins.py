@@ -74,9 +74,13 @@ def described(group: str) -> list[str]:
     """Name and first line of the docstring of each plugin of a group."""
     import inspect
 
-    known = {name: find(group, name) for name in names(group)}
-    width = max(map(len, known), default=0)
-    docs = {name: (inspect.getdoc(plugin) or "").split("\n")[0] for name, plugin in known.items()}
+    docs = {}
+    for name in names(group):
+        try:
+            docs[name] = (inspect.getdoc(find(group, name)) or "").split("\n")[0]
+        except Exception as err:  # a guest's broken plugin hides no other
+            docs[name] = f"(cannot be loaded: {type(err).__name__}: {err})"
+    width = max(map(len, docs), default=0)
     return [f"{name:<{width}}  {doc}".rstrip() for name, doc in docs.items()]
 
 

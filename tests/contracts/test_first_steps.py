@@ -113,3 +113,16 @@ def test_pages_link_to_no_file_that_is_not_there(tmp_path):
     text = rc.report(tmp_path / "mine", tmp_path / "mine").read_text(encoding="utf-8")
     assert 'href="results.nc"' in text
     assert "scores.csv" not in text
+
+
+def test_one_broken_plugin_hides_no_other(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    from rsacompare import plugins
+
+    broken = EntryPoint("torn", "rsacompare.nowhere:thing", "rsacompare.metrics")
+    whole = plugins._entry_points
+    monkeypatch.setattr(plugins, "_entry_points", lambda group: [*whole(group), broken])
+    lines = plugins.described("metrics")
+    assert any(line.startswith("torn") and "ModuleNotFoundError" in line for line in lines)
+    assert any(line.startswith("rsa ") and "Dissimilarities" in line for line in lines)

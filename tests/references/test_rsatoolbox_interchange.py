@@ -182,7 +182,7 @@ def test_refusals():
     assert rc.from_rsatoolbox(twins, part="area")["s"]["roi"].values.tolist() == ["V1", "V2"]
     holes = distances(0)
     holes[0, 1] = holes[1, 0] = np.nan
-    with pytest.raises(DataError, match="1 values are NaN"):
+    with pytest.raises(DataError, match="1 of 15 pairs are NaN"):
         rc.from_rsatoolbox(RDMs(holes[None], pattern_descriptors={"conds": IDS}))
     timed = TemporalDataset(np.zeros((6, 3, 4)), obs_descriptors={"conds": IDS})
     with pytest.raises(DataError, match=r"TemporalDataset has a time axis.*first"):
