@@ -197,7 +197,7 @@ def ridge_cv(
 
 
 @njit(nogil=True, cache=True)
-def _add_squared_error(predicted, observed, out):  # type: ignore[no-untyped-def]
+def _add_squared_error(predicted: np.ndarray, observed: np.ndarray, out: np.ndarray) -> None:
     n_alphas, n, n_targets = predicted.shape
     for a in range(n_alphas):
         error = np.zeros(n_targets)
@@ -210,7 +210,7 @@ def _add_squared_error(predicted, observed, out):  # type: ignore[no-untyped-def
 
 
 @njit(nogil=True, cache=True)
-def _add_correlation(predicted, observed, out):  # type: ignore[no-untyped-def]
+def _add_correlation(predicted: np.ndarray, observed: np.ndarray, out: np.ndarray) -> None:
     n_alphas, n, n_targets = predicted.shape
     y_mean = np.zeros(n_targets)
     y_square = np.zeros(n_targets)
@@ -236,7 +236,9 @@ def _add_correlation(predicted, observed, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _add_products(predicted, observed, norm2, product):  # type: ignore[no-untyped-def]
+def _add_products(
+    predicted: np.ndarray, observed: np.ndarray, norm2: np.ndarray, product: np.ndarray
+) -> None:
     n_alphas, n, n_targets = predicted.shape
     for a in range(n_alphas):
         square = np.zeros(n_targets)

@@ -50,18 +50,18 @@ def check_report(
     """
     data = check if isinstance(check, xr.Dataset) else load_check(check)
     folder = Path(out)
-    environment = pages._environment()
+    environment = pages.template_environment()
     tables = checks.tables(data)
     found = checks.findings(data)
     html = environment.get_template("check.html.j2").render(
         reading=SimpleNamespace(simulated=bool(data.attrs.get("simulated"))),
         pages={},
-        css=pages._template_text(environment, "style.css"),
+        css=pages.template_text(environment, "style.css"),
         colour=lambda _: check_figures.INK,
         title=str(data.attrs.get("title", "")),
         verdict=verdict(found),
         findings=found,
-        drawings=[pages._place(d, folder, "") for d in check_figures.drawings(data)],
+        drawings=[pages.place_figure(d, folder, "") for d in check_figures.drawings(data)],
         data=json.loads(data.attrs.get("data", "[]")),
         summary=summary_table(data),
         rois=_frame(tables["rois"].dropna(axis=1, how="all")),

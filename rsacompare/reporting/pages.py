@@ -71,11 +71,11 @@ def report(
     folder = Path(out)
     reading = Reading(data)
     pages = page_names(reading.metrics)
-    environment = _environment()
+    environment = template_environment()
     shared = {
         "reading": reading,
         "pages": pages,
-        "css": _template_text(environment, "style.css"),
+        "css": template_text(environment, "style.css"),
         "colour": lambda network: style.colour(reading.networks, network),
     }
     written = {}
@@ -112,7 +112,8 @@ def page_names(metrics: list[str]) -> dict[str, str]:
     return names
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """The templates of all pages; a missing value is an error, not a blank."""
     environment = Environment(
         loader=PackageLoader("rsacompare.reporting", "templates"),
         autoescape=True,
@@ -128,12 +129,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _template_text(environment: Environment, name: str) -> str:
+def template_text(environment: Environment, name: str) -> str:
+    """The raw text of a file beside the templates."""
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
 
 
-def _place(drawing: style.Drawing | None, folder: Path, prefix: str) -> dict[str, str] | None:
+def place_figure(drawing: style.Drawing | None, folder: Path, prefix: str) -> dict[str, str] | None:
     """Save a drawing and give what the template needs; the SVG goes into the page itself."""
     if drawing is None:
         return None
@@ -169,7 +171,7 @@ def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
             }
         )
     return {
-        "drawing": _place(figures.answer(reading), folder, ""),
+        "drawing": place_figure(figures.answer(reading), folder, ""),
         "sentences": sentences.answer(reading),
         "verdicts": tables.verdict_tables(reading),
         "over": OVER[reading.pairing],
@@ -194,7 +196,7 @@ def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> d
     pairs = [
         placed
         for pair in reading.pairs
-        if (placed := _place(figures.layer_pairs(reading, metric, pair), folder, stem))
+        if (placed := place_figure(figures.layer_pairs(reading, metric, pair), folder, stem))
     ]
     paragraph, references = methods.paragraph(reading, metric)
     return {
@@ -203,9 +205,9 @@ def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> d
         "options": meaning.get("options", {}),
         "ceiling": methods.ceiling(reading, metric),
         "pair_figures": pairs,
-        "depth_figure": _place(panels.depth_curves(reading, metric), folder, stem),
-        "roi_figure": _place(panels.roi_panels(reading, metric), folder, stem),
-        "map_figure": _place(maps.score_maps(reading, metric), folder, stem),
+        "depth_figure": place_figure(panels.depth_curves(reading, metric), folder, stem),
+        "roi_figure": place_figure(panels.roi_panels(reading, metric), folder, stem),
+        "map_figure": place_figure(maps.score_maps(reading, metric), folder, stem),
         "contrasts": tables.contrast_tables(reading, metric),
         "scores": tables.score_rows(reading, metric),
         "extras": _extras(reading, metric, folder, stem),
@@ -233,7 +235,7 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
             )
         else:
             drawing = extras.DRAW[extra["kind"]](reading, extra, roles)
-            figure = _place(drawing, folder, f"{stem}-{extra['kind']}-{n + 1}")
+            figure = place_figure(drawing, folder, f"{stem}-{extra['kind']}-{n + 1}")
             placed.append({"kind": extra["kind"], "figure": figure})
     return placed
 
