@@ -9,7 +9,13 @@ from typing import Any
 
 from rsacompare.errors import ProtocolError
 
-GROUPS = ("metrics", "datasets", "networks")
+GROUPS = ("metrics", "datasets", "networks", "stimuli")
+_ONE = {
+    "metrics": "metric",
+    "datasets": "dataset",
+    "networks": "network",
+    "stimuli": "stimulus set",
+}
 _registered: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
 
 
@@ -18,10 +24,10 @@ def register(group: str, name: str, plugin: Any) -> None:
 
     Parameters
     ----------
-    group : {"metrics", "datasets", "networks"}
+    group : {"metrics", "datasets", "networks", "stimuli"}
     name : str
     plugin : object
-        A metric class, or a function that loads a data set or a network.
+        A metric class, or a function that loads a data set, a network or a set of pictures.
 
     Raises
     ------
@@ -35,7 +41,7 @@ def register(group: str, name: str, plugin: Any) -> None:
     for origin in origins:
         if origin != _origin(plugin):
             raise ProtocolError(
-                f"{group[:-1]} '{name}' is registered already, by {origin}; choose another name"
+                f"{_ONE[group]} '{name}' is registered already, by {origin}; choose another name"
             )
     _registered[group][name] = plugin
 
@@ -63,7 +69,7 @@ def find(group: str, name: str) -> Any:
     for entry in _entry_points(group):
         if entry.name == name:
             return entry.load()
-    raise ProtocolError(unknown(group[:-1], name, names(group)))
+    raise ProtocolError(unknown(_ONE[group], name, names(group)))
 
 
 def _entry_points(group: str) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from rsacompare import plugins
+from rsacompare.datasets.load import fetch
 from rsacompare.datasets.registry import registry
 from rsacompare.errors import DataError
 
@@ -49,6 +50,35 @@ def categories(path: Path) -> dict[str, str]:
         else:
             category = f"{'natural' if natural else 'artificial'} object"
         found[stimulus] = category
+    return found
+
+
+def pictures() -> dict[str, np.ndarray]:
+    """The 92 object photographs of Kriegeskorte et al. (2008), 175 x 175 pixels on grey.
+
+    Returns
+    -------
+    dict
+        {stimulus_id: (175, 175, 3) uint8 RGB}.
+
+    Raises
+    ------
+    FetchError, DataError
+        The file cannot be had, is broken or does not hold 92 pictures.
+    """
+    path = fetch(PICTURES)
+    cells = read_mat(path, "stimuli_92objs").ravel()
+    if cells.size != N_STIMULI:
+        raise DataError(f"{path}: {cells.size} pictures, expected {N_STIMULI}")
+    found = {}
+    for stimulus, cell in zip(STIMULUS_ID, cells, strict=True):
+        picture = field(cell, "image", path)
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            raise DataError(
+                f"{path}: picture {stimulus} is {picture.shape} {picture.dtype}, "
+                "expected (height, width, 3) uint8"
+            )
+        found[stimulus] = picture
     return found
 
 
