@@ -1,0 +1,176 @@
+"""Where activations are kept while a network runs: in memory, or on disk beside the result.
+
+The folder `.NAME.partial/` beside `NAME` holds a raw array per layer, a file of finished batches
+and the configuration that they belong to. A run that was killed goes on with the first batch that
+is not there; a batch of which a picture has changed since is run again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsacompare.errors import DataError
+from rsacompare.schema import store
+
+log = logging.getLogger("rsacompare")
+VALUE = np.dtype("<f4")
+BLOCK = 1 << 24  # bytes of a block read back: what a pass over a layer holds in memory
+
+
+class Memory:
+    """Activations (stimulus, column) per layer in memory."""
+
+    def __init__(self, n_stimuli: int, columns: Mapping[str, int]):
+        needed = n_stimuli * sum(columns.values()) * VALUE.itemsize
+        try:
+            self._held = {name: np.empty((n_stimuli, k), VALUE) for name, k in columns.items()}
+        except MemoryError:
+            raise DataError(
+                f"{size(needed)} of activations do not fit into memory; give `out`, the file to "
+                "write them to, or fewer units"
+            ) from None
+
+    def has(self, batch: int, key: str) -> bool:
+        """Whether a batch is there already: never in memory."""
+        return False
+
+    def write(self, batch: int, key: str, start: int, blocks: Mapping[str, np.ndarray]) -> None:
+        """Keep the rows of a batch, from row `start`."""
+        for name, block in blocks.items():
+            self._held[name][start : start + len(block)] = block
+
+    def read(self, name: str, rows: slice, columns: slice) -> np.ndarray:
+        """A block of a layer."""
+        return self._held[name][rows, columns]
+
+
+class Folder:
+    """The same on disk, with a memory of which batches are done."""
+
+    def __init__(
+        self, folder: Path, configuration: Mapping[str, Any], n_stimuli: int, columns: Mapping
+    ):
+        self.folder, self._columns = folder, dict(columns)
+        self._files = {name: folder / f"{i:03d}.f4" for i, name in enumerate(columns)}
+        self._done: dict[int, str] = {}
+        self._open(configuration)
+        self._require_space(n_stimuli)
+
+    def _open(self, configuration: Mapping[str, Any]) -> None:
+        """Go on with what is there, or start anew where it belongs to something else."""
+        wanted = json.loads(json.dumps(configuration, default=str))
+        manifest = self.folder / "configuration.json"
+        if manifest.is_file():
+            found = _json(manifest)
+            changed = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+            if not changed:
+                self._done = self._read_done()
+                return
+            log.warning(
+                "%s is of another extraction (%s differ): starting anew",
+                self.folder,
+                ", ".join(changed),
+            )
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            store.write_text(manifest, json.dumps(wanted, indent=1))
+        except OSError as err:
+            raise DataError(f"cannot write in {self.folder.parent}: {err.strerror}") from err
+
+    def _read_done(self) -> dict[int, str]:
+        file, done = self.folder / "done", {}
+        for line in file.read_text().splitlines() if file.is_file() else ():
+            number, _, key = line.partition(" ")
+            if len(key) == 32:  # a line cut short by a kill is a batch to run again
+                done[int(number)] = key
+        return done
+
+    def _require_space(self, n_stimuli: int) -> None:
+        """Both the folder and the file made of it have to find room."""
+        whole = n_stimuli * sum(self._columns.values()) * VALUE.itemsize
+        there = sum(file.stat().st_size for file in self._files.values() if file.is_file())
+        needed, free = 2 * whole - there, shutil.disk_usage(self.folder).free
+        if needed > free:
+            if not there:
+                self.remove()
+            raise DataError(
+                f"{self.folder.parent} has {size(free)} free, but {size(needed)} are needed "
+                f"({size(whole)} of activations, kept twice while the file is written); extract "
+                "fewer units or layers, or write to another disk"
+            )
+
+    def has(self, batch: int, key: str) -> bool:
+        """Whether a batch of these pictures is there already."""
+        return self._done.get(batch) == key
+
+    def write(self, batch: int, key: str, start: int, blocks: Mapping[str, np.ndarray]) -> None:
+        """Keep the rows of a batch, from row `start`; only then is the batch done."""
+        try:
+            for name, block in blocks.items():
+                file = self._files[name]
+                with open(file, "r+b" if file.is_file() else "w+b") as handle:
+                    handle.seek(start * self._columns[name] * VALUE.itemsize)
+                    handle.write(np.ascontiguousarray(block, VALUE).data)
+            with open(self.folder / "done", "a", encoding="ascii") as handle:
+                handle.write(f"\n{batch} {key}\n")
+        except OSError as err:
+            raise DataError(
+                f"cannot write in {self.folder}: {err.strerror}; what is done is kept there, run "
+                "again to go on"
+            ) from err
+        self._done[batch] = key
+
+    def read(self, name: str, rows: slice, columns: slice) -> np.ndarray:
+        """A block of a layer; nothing of the file stays mapped."""
+        k = self._columns[name]
+        held = np.memmap(self._files[name], VALUE, "r")
+        return np.array(held.reshape(-1, k)[rows, columns])
+
+    def remove(self) -> None:
+        """When the result is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def row_blocks(spool: Memory | Folder, name: str, n: int, k: int) -> Iterator[np.ndarray]:
+    """A layer as blocks of rows."""
+    step = max(1, BLOCK // (k * VALUE.itemsize))
+    for start in range(0, n, step):
+        yield spool.read(name, slice(start, min(start + step, n)), slice(0, k))
+
+
+def column_blocks(spool: Memory | Folder, name: str, n: int, k: int) -> Iterator[np.ndarray]:
+    """A layer as blocks of columns."""
+    step = max(1, BLOCK // (n * VALUE.itemsize))
+    for start in range(0, k, step):
+        yield spool.read(name, slice(0, n), slice(start, min(start + step, k)))
+
+
+def size(n_bytes: float) -> str:
+    """Bytes for a sentence.
+
+    Examples
+    --------
+    >>> size(3_211_264)
+    '3.2 MB'
+    """
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return held if isinstance(held, dict) else {}
