@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from rsacompare import plugins
 from rsacompare.errors import DataError, MissingDependency, ProtocolError
+from rsacompare.networks import default_layers
+from rsacompare.networks.graph import Graph, Place
+from rsacompare.networks.layer_ops import Reading, resolve
 from rsacompare.networks.network import Forward, Layer, Network
 from rsacompare.networks.preprocess import Preprocessing
 from rsacompare.networks.tflite_file import WEIGHTED, Model, Operation, Tensor, read_model
@@ -23,10 +23,14 @@ from rsacompare.schema.store import file_sha256
 
 # last parts of a tensor's name that say no more than the kind of operation does
 _GENERIC = re.compile(
-    r"(relu\w?|biasadd|add_fold|conv2d(_fold)?|depthwise(_fold)?|matmul|fusedbatchnorm\w*"
-    r"|batch_?norm\w*|softmax|reshape|avgpool|bias_?add)(_\d+)?(:\d+)?",
+    r"(relu\w?|bias_?add|add_fold|conv2d(_fold)?|depthwise_fold|matmul|fusedbatchnorm\w*"
+    r"|batch_?norm\w*|softmax|reshape)(_\d+)?(:\d+)?",
     re.IGNORECASE,
 )
+# as layer specs call them, for Keras models too
+_KINDS = {"depthwise_conv": "conv", "conv_transpose": "conv", "relu6": "relu",
+          "concatenate": "concat"}  # fmt: skip
+FUSED_NAMES = {"relu": "ReLU", "relu6": "ReLU6"}
 _INTEGERS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
@@ -43,8 +47,8 @@ class TFLiteNetwork(Network):
     name : str, optional
         By default the file's.
     preprocessing : Preprocessing, optional
-        By default the whole picture at the size in the file, bicubic with antialiasing; pixels as
-        they are for a quantised network, -1 to 1 for a float one.
+        By default the whole picture squashed to the size in the file, bicubic with antialiasing;
+        pixels as they are for a quantised network, -1 to 1 for a float one.
     sets, attrs : mapping, optional
         See :class:`Network`.
     threads : int
@@ -57,8 +61,8 @@ class TFLiteNetwork(Network):
 
     Notes
     -----
-    Specs: `name`; `name:relu6` and the like for what `op` says is fused, `name:linear` where
-    nothing is; at the end `name:softmax`, and `name:logits` for what goes into it.
+    What `layer:op` means: :mod:`rsacompare.networks.layer_ops`; `linear` and `abs` of a layer with
+    a fused activation are refused, because the file keeps nothing from before it.
     """
 
     def __init__(
@@ -78,115 +82,89 @@ class TFLiteNetwork(Network):
         self._input = _picture_input(self.file, self._model)
         taken = self._model.tensors[self._input]
         height, width = taken.shape[1:3]
-        self.preprocessing = preprocessing or Preprocessing(
-            size=(height, width),
-            scaling="raw" if taken.dtype in _INTEGERS else "tf",
-            resize="bicubic_antialias",
-        )
-        if tuple(self.preprocessing.size) != (height, width):
+        self.preprocessing = preprocessing or _preprocessing(taken)
+        if self.preprocessing.size != (height, width):
             raise ProtocolError(
                 f"network {self.name} takes pictures of {height} x {width}, the preprocessing "
                 f"makes {' x '.join(map(str, self.preprocessing.size))}"
             )
-        self._layers, self._operations = _layers(self._model)
-        if not self._layers:
-            raise DataError(f"{self.file} has no operation that can be read for a picture")
-        self.sets = {"default": default_set(self._layers), **(sets or {})}
+        if self.preprocessing.dtype != taken.dtype:
+            raise ProtocolError(
+                f"network {self.name} takes {taken.dtype}, the preprocessing makes "
+                f"{self.preprocessing.dtype}"
+            )
+        self._operations = _readable(self._model)
+        self._graph = _graph(self._model, self._operations)
+        self._by_original = {
+            self._model.tensors[op.output].name: k for k, op in enumerate(self._operations, 1)
+        }
+        self.sets = {"default": tuple(default_layers.choose(self._graph)), **(sets or {})}
         self.attrs = {
             "weights": f"those in {self.file.name}",
             "weights_sha256": file_sha256(self.file),
             "framework": "TFLite",
             **(attrs or {}),
         }
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        """Where a layer stands, by its name and by the one in the file."""
-        originals = (self.original_name(layer.name) for layer in self._layers)
-        return {name: k for k, name in enumerate(originals)} | {
-            layer.name: k for k, layer in enumerate(self._layers)
-        }
+        for specs in self.sets.values():
+            for spec in specs:
+                self.layer(spec)
 
     def layers(self) -> list[Layer]:
         """All operations, in the order they run."""
-        return list(self._layers)
+        return [
+            self._as_layer(k, place.name, _label(self._operations[k - 1]))
+            for k, place in enumerate(self._graph.places)
+            if k
+        ]
 
     def original_name(self, layer: str) -> str:
         """The name in the file: of all operations that were fused into this one."""
-        position = [known.name for known in self._layers].index(layer)
-        return self._model.tensors[self._operations[position].output].name
+        tensor = self._operations[self._read(layer).place - 1].output
+        return self._model.tensors[tensor].name
 
     def layer(self, spec: str) -> Layer:
-        """The layer that a spec `name[:op]` means.
+        """The layer that a spec `name[:op]` means; a name may be the one in the file.
 
         Raises
         ------
         ProtocolError
             No such layer (with the nearest name), or no such operation there.
         """
-        found = self._layers[self._find(spec)]
-        if spec in self._index:
-            return found
-        asked = spec.rpartition(":")[2]
-        return replace(found, name=spec, op=asked if asked == "logits" else found.op)
+        reading = self._read(spec)
+        label = _label(self._operations[reading.place - 1])
+        if reading.op in ("logits", "softmax", "abs", "block"):
+            label = reading.op
+        return self._as_layer(reading.place, spec, label)
 
-    def _find(self, spec: str) -> int:
-        """Position of the operation whose output a spec means."""
-        if spec in self._index:
-            return self._index[spec]
-        name, _, asked = spec.rpartition(":")
-        if not name:
-            name, asked = spec, ""
-        if name not in self._index:
-            known = [layer.name for layer in self._layers]
-            raise ProtocolError(plugins.unknown(f"layer of {self.name}", name, known))
-        position = self._index[name]
-        operation = self._operations[position]
-        last = self._ends_in_logits(position)
-        there = [operation.fused or "linear"] if operation.op in WEIGHTED else []
-        if operation.fused and not there:
-            there = [operation.fused]
-        if operation.op == "softmax":
-            there = ["softmax", "logits"]
-        elif last:
-            there.append("logits")
-        if asked not in there:
-            if asked in ("linear", "conv", "dense", "add") and operation.fused:
-                raise ProtocolError(
-                    f"layer {name} of {self.name} has its {operation.fused.upper()} fused into "
-                    "it: the file keeps no output before it; ask for "
-                    f"'{name}' or '{name}:{operation.fused}'"
-                )
-            text = plugins.unknown(f"operation at layer {name} of {self.name}", asked, there)
-            raise ProtocolError(text)
-        if operation.op == "softmax" and asked == "logits":
-            return self._producers[operation.inputs[0]]
-        return position
+    def _as_layer(self, place: int, name: str, op: str) -> Layer:
+        found = self._graph.places[place]
+        shape = tuple(int(n or 0) for n in found.shapes[0])
+        depth = found.before / max(self._graph.n_weighted, 1)
+        return Layer(name, op, shape, found.n_parameters, place - 1, min(depth, 1.0))
 
-    @cached_property
-    def _producers(self) -> dict[int, int]:
-        """{tensor: position of the operation that makes it}."""
-        return {op.output: k for k, op in enumerate(self._operations)}
-
-    def _ends_in_logits(self, position: int) -> bool:
-        """Whether what an operation makes is, at most reshaped, what the softmax takes."""
-        made = {self._operations[position].output}
-        for operation in self._operations[position + 1 :]:
-            if made.intersection(operation.inputs):
-                if operation.op == "softmax":
-                    return True
-                if operation.op != "reshape":
-                    return False
-                made.add(operation.output)
-        return operation_is_last(self._operations, position)
+    def _read(self, spec: str) -> Reading:
+        """What a spec means; the file keeps nothing from before a fused activation."""
+        if spec in self._by_original:
+            return Reading(self._by_original[spec])
+        reading = resolve(self._graph, self.name, spec)
+        place = self._graph.places[reading.place]
+        fused = self._operations[reading.place - 1].fused
+        if fused and reading.change in ("linear", "abs"):
+            raise ProtocolError(
+                f"network {self.name}: '{spec}' cannot be read: the {FUSED_NAMES.get(fused, fused)}"
+                f" of {place.name} is fused into it, and the file keeps no output before it; ask "
+                f"for '{place.name}', which is after it"
+            )
+        return reading
 
     def forward(self, specs: Sequence[str]) -> Forward:
         """A function that runs pictures through the network and reads the layers asked for.
 
         Pictures go one at a time: the shapes in such a file are those of one picture.
         """
-        wanted = {spec: self._operations[self._find(spec)].output for spec in specs}
-        shapes = {spec: self._layers[self._find(spec)].shape for spec in specs}
+        readings = {spec: self._read(spec) for spec in specs}
+        wanted = {spec: self._operations[r.place - 1].output for spec, r in readings.items()}
+        shapes = {spec: self.layer(spec).shape for spec in specs}
         tensors = self._model.tensors
         interpreter = self._interpreter()
         taken = tensors[self._input]
@@ -201,7 +179,8 @@ class TFLiteNetwork(Network):
                 interpreter.set_tensor(self._input, picture[None])
                 interpreter.invoke()
                 for spec, index in wanted.items():
-                    out[spec][row] = dequantised(interpreter.get_tensor(index), tensors[index])[0]
+                    values = dequantised(interpreter.get_tensor(index), tensors[index])[0]
+                    out[spec][row] = _CHANGES[readings[spec].change](values)
             return out
 
         return run
@@ -279,19 +258,32 @@ def dequantised(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     return (scale * (values.astype(np.int64) - zero)).astype(np.float32)
 
 
+def _preprocessing(tensor: Tensor) -> Preprocessing:
+    """What a network takes by its file alone: pixels (int8: less 128) or, as float, -1 to 1."""
+    height, width = tensor.shape[1:3]
+    size, resize = (height, width), "bicubic_antialias"
+    if tensor.dtype == "float32":
+        return Preprocessing(size, "tf", resize)
+    if tensor.dtype == "uint8":
+        return Preprocessing(size, "raw", resize, dtype="uint8")
+    return Preprocessing(size, "raw", resize, dtype="int8", quantization=(1.0, -128))
+
+
 def as_input(images: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Pictures as the network takes them: a quantised one takes pixels, int8 those less 128."""
-    if tensor.dtype not in _INTEGERS:
+    """Pictures in the type that the network takes; as floats they may have passed by a batch."""
+    if images.dtype.name == tensor.dtype or tensor.dtype not in _INTEGERS:
         return np.ascontiguousarray(images, dtype=tensor.dtype)
     low, high = _INTEGERS[tensor.dtype]
-    return np.clip(np.rint(images) + low, low, high).astype(tensor.dtype)
+    return np.clip(np.rint(images), low, high).astype(tensor.dtype)
 
 
-def operation_is_last(operations: Sequence[Operation], position: int) -> bool:
-    """Whether a dense layer or convolution's output is the network's, without a softmax."""
-    operation = operations[position]
-    used = {tensor for other in operations for tensor in other.inputs}
-    return operation.op in WEIGHTED and not operation.fused and operation.output not in used
+def _softmax(values: np.ndarray) -> np.ndarray:
+    raised = np.exp(values - values.max(axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)
+
+
+# what a layer spec asks to be done to an output; one without a fused activation is linear as it is
+_CHANGES = {"": np.asarray, "linear": np.asarray, "abs": np.abs, "softmax": _softmax}
 
 
 def _picture_input(file: Path, model: Model) -> int:
@@ -312,31 +304,70 @@ def _picture_input(file: Path, model: Model) -> int:
     return found[0]
 
 
-def _layers(model: Model) -> tuple[list[Layer], list[Operation]]:
-    """The operations that can be read for a picture, and how deep each lies."""
-    ways: dict[int, int] = {}
-    kept, counts = [], []
-    for operation in model.operations:
-        before = max((ways.get(i, 0) for i in operation.inputs), default=0)
-        ways[operation.output] = before + (operation.op in WEIGHTED)
-        tensor = model.tensors[operation.output]
-        if len(tensor.shape) > 1 and tensor.shape[0] == 1 and prod(tensor.shape):
-            kept.append(operation)
-            counts.append(ways[operation.output])
-    deepest = max(ways.values(), default=0) or 1
-    names = short_names([(model.tensors[o.output].name, o.op) for o in kept])
-    layers = [
-        Layer(
-            name=name,
-            op=f"{operation.op}+{operation.fused}" if operation.fused else operation.op,
-            shape=model.tensors[operation.output].shape[1:],
-            n_parameters=operation.n_parameters,
-            index=index,
-            depth=count / deepest,
-        )
-        for index, (name, operation, count) in enumerate(zip(names, kept, counts, strict=True))
+def _readable(model: Model) -> list[Operation]:
+    """The operations whose output for one picture has a fixed size."""
+    return [
+        operation
+        for operation in model.operations
+        if len(shape := model.tensors[operation.output].shape) > 1
+        and shape[0] == 1
+        and prod(shape) > 0
     ]
-    return layers, kept
+
+
+def _label(operation: Operation) -> str:
+    return f"{operation.op}+{operation.fused}" if operation.fused else operation.op
+
+
+def _graph(model: Model, operations: list[Operation]) -> Graph:
+    """The operations as the places that layer specs and the default set are found among.
+
+    The first place is the picture.
+    """
+    taken = model.inputs[0]
+    shape = model.tensors[taken].shape[1:]
+    places = [Place("picture", None, None, "input", "", [], [shape], 0, False)]
+    made = {taken: 0}
+    kept = {id(operation) for operation in operations}
+    names = iter(short_names([(model.tensors[o.output].name, o.op) for o in operations]))
+    before = {taken: 0}
+    for operation in model.operations:
+        weighted = operation.op in WEIGHTED
+        before[operation.output] = weighted + max(
+            (before.get(tensor, 0) for tensor in operation.inputs), default=0
+        )
+        parents = [made[tensor] for tensor in operation.inputs if tensor in made]
+        if id(operation) not in kept:  # nothing to read: what it takes leads on to its users
+            if parents:
+                made[operation.output] = parents[0]
+            continue
+        index = len(places)
+        for parent in dict.fromkeys(parents):
+            places[parent].consumers.append(index)
+        places.append(
+            Place(
+                name=next(names),
+                operation=None,
+                node=None,
+                kind=_KINDS.get(operation.op, operation.op),
+                fused=_KINDS.get(operation.fused, operation.fused),
+                inputs=[(parent, (parent, 0)) for parent in parents],
+                shapes=[model.tensors[operation.output].shape[1:]],
+                n_parameters=operation.n_parameters,
+                weighted=weighted,
+                before=before[operation.output],
+            )
+        )
+        made[operation.output] = index
+    ends = [made[tensor] for tensor in model.outputs if made.get(tensor)]
+    return Graph(
+        places,
+        {place.name: k for k, place in enumerate(places) if k},
+        {},
+        ends or [len(places) - 1],
+        shape,
+        model.tensors[taken].dtype,
+    )
 
 
 def short_names(tensors: Sequence[tuple[str, str]]) -> list[str]:
@@ -366,6 +397,8 @@ def short_names(tensors: Sequence[tuple[str, str]]) -> list[str]:
             parts = parts[1:]
         while len(parts) > 1 and _GENERIC.fullmatch(parts[-1]):
             parts = parts[:-1]
+        if len(parts) > 1 and parts[-2].startswith(f"{parts[-1]}_"):
+            parts = parts[:-1]  # AvgPool_1a/AvgPool
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join(parts)).strip("_")
         if not name or re.match(r"(StatefulPartitionedCall|Identity)(_|$)", name):
             name = op
@@ -379,8 +412,3 @@ def short_names(tensors: Sequence[tuple[str, str]]) -> list[str]:
         names[k] = new
         used.add(new)
     return names
-
-
-def default_set(layers: Sequence[Layer]) -> list[str]:
-    """TODO shared."""
-    return [layers[0].name]

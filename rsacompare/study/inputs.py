@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def load_inputs(
-    study: Study, progress: Progress | None = None, store: Path | None = None
+    study: Study, progress: Progress | None = None, folder: Path | None = None
 ) -> tuple[dict[str, xr.DataTree], dict[str, xr.DataTree]]:
     """Brain data and networks of a study, each by the name of its table.
 
@@ -36,8 +36,8 @@ def load_inputs(
     ----------
     study : Study
     progress : callable (stage, done, total), optional
-    store : path, optional
-        Folder where extracted activations are kept; in memory without it.
+    folder : path, optional
+        Where extracted activations are kept; in memory without it.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def load_inputs(
     found = {k: v for k, v in loaded["networks"].items() if isinstance(v, Extraction)}
     for name, extraction in found.items():
         _require_shown(study, loaded["brain"], f"network {name}", extraction.stimulus_id)
-    for name, tree in extract_all(study, found, store, progress).items():
+    for name, tree in extract_all(study, found, folder, progress).items():
         loaded["networks"][name] = tree
     return loaded["brain"], loaded["networks"]
 
@@ -79,7 +79,7 @@ def load_source(
 def extract_all(
     study: Study,
     extractions: Mapping[str, Extraction],
-    store: Path | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, xr.DataTree]:
     """Run the networks that have to run; progress counts the pictures of all (`extract`)."""
@@ -93,15 +93,13 @@ def extract_all(
     found = {}
     for name, extraction in extractions.items():
         with keys.at(study.place("networks", name)):
-            found[name] = extraction.run(store, told)
+            found[name] = extraction.run(folder, told)
         before += len(extraction.stimulus_id)
         told("", 0, 0)
     return found
 
 
-def _load(
-    study: Study, group: str, name: str, source: str | Path
-) -> xr.DataTree | Extraction:
+def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree | Extraction:
     kind = "datasets" if group == "brain" else "networks"
     table = study.brain[name] if group == "brain" else study.networks[name]
     if isinstance(source, str) and source in plugins.names(kind):

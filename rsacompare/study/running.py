@@ -1,0 +1,227 @@
+"""Networks of a study that run: their pictures, and their activations kept beside the cells."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from rsacompare import plugins
+from rsacompare.errors import DataError, ProtocolError
+from rsacompare.networks.network import Network
+from rsacompare.networks.units import parse as parse_units
+from rsacompare.schema import labels, store, streaming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rsacompare.study.protocol import NetworkSource, Study
+
+UNITS = 1000  # of a layer, at random, unless the study says otherwise
+FORMAT = 1  # of kept activations: another number makes them again
+
+
+def runs(factory: Any) -> bool | None:
+    """Whether what a registered function returns runs here: None where only a call would tell."""
+    if isinstance(factory, Network):
+        return True
+    try:
+        kind = typing.get_type_hints(factory).get("return")
+    except (NameError, TypeError, AttributeError):
+        return None
+    if not inspect.isclass(kind):
+        return None
+    if issubclass(kind, xr.DataTree):
+        return False
+    return True if issubclass(kind, Network) or _is_keras(kind) else None
+
+
+def _is_keras(kind: type) -> bool:
+    return any(base.__module__.split(".")[0] == "keras" for base in kind.__mro__)
+
+
+def is_network_file(file: str | Path, with_stimuli: Any) -> bool:
+    """Whether a file holds a network that runs; an `.h5` does where pictures are given with it."""
+    suffix = Path(file).suffix.lower()
+    return suffix in (".keras", ".tflite") or (suffix == ".h5" and bool(with_stimuli))
+
+
+def check_table(table: NetworkSource, source: str, runs_here: bool | None, folder: Path) -> None:
+    """Whether the keys of a `[networks.NAME]` table fit the kind of its source.
+
+    Raises
+    ------
+    ProtocolError
+        A network that runs without `stimuli`; keys of such a network for one that is known by
+        its activations alone; stimuli that are neither registered nor a file.
+    """
+    if runs_here is False:
+        given = [key for key in ("stimuli", "units") if getattr(table, key) is not None]
+        if given:
+            raise ProtocolError(
+                f"{source} is known by its activations alone and sees no pictures: take "
+                f"{labels.listed(given)} out, or name a network that runs"
+            )
+        if isinstance(table.layers, str):
+            raise ProtocolError(
+                f"{source} is known by its activations alone and has no layer sets: layers = "
+                f'["{table.layers}"] is expected, a list of names'
+            )
+    elif table.stimuli is not None:
+        locate_stimuli(table.stimuli, folder)
+        if table.network is not None:
+            raise ProtocolError(
+                f"network: {source} is one network that runs; the name of the table is its name"
+            )
+    elif runs_here:
+        sets = plugins.names("stimuli")
+        example = sets[0] if sets else "pictures"
+        raise ProtocolError(
+            f'{source} is a network that runs, and needs pictures: add stimuli = "{example}", the '
+            f"name of a set ({', '.join(sets) or 'none is registered'}), or a folder or csv "
+            "beside the study file"
+        )
+
+
+def locate_stimuli(stimuli: str, folder: Path) -> str:
+    """The name of a registered set, or the path of pictures from the study file's folder.
+
+    Raises
+    ------
+    ProtocolError
+        It is neither, with what is nearest.
+    """
+    if stimuli in plugins.names("stimuli"):
+        return stimuli
+    fixed = re.split(r"[*?\[]", stimuli)[0]
+    path = folder / (fixed if fixed == stimuli else fixed.rpartition("/")[0])
+    if path.exists():
+        return str(folder / stimuli)
+    text = plugins.unknown("stimulus set", stimuli, plugins.names("stimuli"))
+    here = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, here, n=1)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    raise ProtocolError(
+        f"stimuli: {text}; nor is there a file or folder {path.name} in "
+        f"{path.parent.resolve()}{hint}"
+    )
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A network, its layers and its pictures: all that is needed to make its activations."""
+
+    name: str
+    source: str
+    network: Network
+    layers: list[str]
+    sources: Mapping[str, Any]
+    units: int | str
+    random_state: int
+
+    @classmethod
+    def of(cls, study: Study, name: str, made: Any, source: str | Path) -> Extraction:
+        """What a `[networks.NAME]` table asks for, checked as far as it can be before it runs.
+
+        Parameters
+        ----------
+        study : Study
+        name : str
+        made : Network, keras.Model, or path of a file that holds one
+        source : what the study calls it
+
+        Raises
+        ------
+        ProtocolError, DataError
+            Layers, units, options or pictures that do not exist.
+        """
+        from rsacompare.networks import images
+
+        table = study.networks[name]
+        check_table(table, str(source), True, study.folder)
+        options = table.options if isinstance(made, Path) else {}
+        network = _network(made, options)
+        layers = network.choose("default" if table.layers is None else table.layers)
+        assert table.stimuli is not None  # check_table has seen to it
+        sources = images.find_stimuli(locate_stimuli(table.stimuli, study.folder))
+        units = UNITS if table.units is None else table.units
+        parse_units(units)
+        return cls(name, str(source), network, layers, sources, units, study.random_state)
+
+    @property
+    def stimulus_id(self) -> np.ndarray:
+        """Of the pictures."""
+        return labels.as_stimulus_ids(list(self.sources), f"pictures of {self.name}", unique=True)
+
+    def digest(self) -> str:
+        """Hash of all that the activations depend on."""
+        from rsacompare.networks import images
+
+        layers = [self.network.layer(spec) for spec in self.layers]
+        seeds = self.units not in ("all", "channel-mean", "yu2018", "god2017")
+        return store.digest(
+            FORMAT,
+            {k: str(v) for k, v in self.network.attrs.items()},
+            self.network.preprocessing.as_dict(),
+            [(layer.name, layer.op, layer.shape) for layer in layers],
+            self.units,
+            self.random_state if seeds else None,
+            images.digest(self.sources),
+        )
+
+    def run(
+        self, folder: Path | None = None, progress: Callable[[str, int, int], None] | None = None
+    ) -> xr.DataTree:
+        """The activations: those kept in `folder` where all is as it was, else made and kept.
+
+        Raises
+        ------
+        DataError, ProtocolError
+            A picture that cannot be read, a network that cannot run.
+        """
+        from rsacompare.networks.extract import extract
+
+        file = None if folder is None else folder / f"{self.name}-{self.digest()[:12]}.nc"
+        tree = None if file is None or not file.is_file() else _kept(file)
+        if tree is None:
+            tree = extract(
+                self.network,
+                dict(self.sources),
+                self.layers,
+                self.units,
+                self.random_state,
+                out=file,
+                name=self.name,
+                progress=progress,
+            )
+        inputs = json.loads(tree.attrs.get("inputs", "{}"))
+        weights = self.network.attrs.get("weights_sha256")
+        if weights:
+            inputs[f"{self.source} (weights)"] = weights
+        tree.attrs["inputs"] = json.dumps(inputs)
+        return tree
+
+
+def _network(made: Any, options: Mapping[str, Any]) -> Network:
+    if isinstance(made, Network):
+        return made
+    from rsacompare.networks import zoo
+
+    return zoo.network(made, **options)
+
+
+def _kept(file: Path) -> xr.DataTree | None:
+    """Activations of an earlier run; None where the file is broken."""
+    try:
+        return streaming.open_activations(file)
+    except DataError:
+        return None
