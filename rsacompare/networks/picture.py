@@ -314,7 +314,7 @@ def _eight_bit(array: np.ndarray, where: str) -> np.ndarray:
             "(0 to 255) or float (0 to 1)"
         )
     low, high = float(array.min()), float(array.max())
-    if not (0 <= low and high <= 1):  # NaN fails too
+    if not (low >= 0 and high <= 1):  # NaN fails too
         raise DataError(
             f"{where}: floats of a picture must lie from 0 to 1, got {low:g} to {high:g}; if they "
             "are 0 to 255, round them to uint8"
