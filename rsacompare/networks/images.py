@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import difflib
 import glob
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.errors import DataError, LabelError, ProtocolError
 from rsacompare.networks.picture import SUFFIXES, read_image
-from rsacompare.schema import labels
+from rsacompare.schema import labels, store
 
 __all__ = ["Stimuli", "digest", "digests", "find_stimuli", "read_image"]
 
@@ -88,7 +87,7 @@ def find_stimuli(stimuli: Any, stimulus_id: Sequence[str] | None = None) -> Stim
 
 
 def digests(stimuli: Mapping[str, Path | np.ndarray]) -> dict[str, str]:
-    """sha256 of each picture: of the bytes of its file, or of its array with dtype and shape.
+    """Content hash of each picture: of its file's bytes, or of its array with dtype and shape.
 
     Raises
     ------
@@ -98,31 +97,27 @@ def digests(stimuli: Mapping[str, Path | np.ndarray]) -> dict[str, str]:
     found = {}
     for stimulus, source in stimuli.items():
         if isinstance(source, np.ndarray):
-            values = np.ascontiguousarray(source, dtype=source.dtype.newbyteorder("<"))
-            sha = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
-            sha.update(values.data if values.size else b"")
-        else:
-            try:
-                with open(source, "rb") as file:
-                    sha = hashlib.file_digest(file, "sha256")
-            except OSError as err:
-                raise DataError(
-                    f"stimulus '{stimulus}' ({source}) cannot be read: {err.strerror or err}"
-                ) from err
-        found[stimulus] = sha.hexdigest()
+            found[stimulus] = store.digest(source)
+            continue
+        try:
+            found[stimulus] = store.file_sha256(source)
+        except OSError as err:
+            raise DataError(
+                f"stimulus '{stimulus}' ({source}) cannot be read: {err.strerror or err}"
+            ) from err
     return found
 
 
 def digest(stimuli: Mapping[str, Path | np.ndarray]) -> str:
-    """One sha256 of a set: of its ids and pictures, in their order.
+    """One content hash of a set: of its ids and pictures, in their order.
 
     Examples
     --------
-    >>> digest({"a": np.zeros((1, 1, 3), np.uint8)})[:8]
-    'b00db99a'
+    >>> picture = np.zeros((2, 2, 3), np.uint8)
+    >>> digest({"a": picture, "b": picture}) == digest({"b": picture, "a": picture})
+    False
     """
-    lines = (f"{stimulus}\0{sha}\n" for stimulus, sha in digests(stimuli).items())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return store.digest(*digests(stimuli).items())
 
 
 def _from_text(given: str | os.PathLike[str], stimulus_id: Any) -> Stimuli:
