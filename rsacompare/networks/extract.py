@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ import numpy as np
 import xarray as xr
 
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.networks import projection, spool
+from rsacompare.networks import images, spool
 from rsacompare.networks import units as units_
+from rsacompare.networks.batches import batches
+from rsacompare.networks.finish import finish
+from rsacompare.networks.job import Job, fit_rows, pictures_of, preprocessing_of
 from rsacompare.networks.network import Network
 from rsacompare.networks.preprocess import Preprocessing
-from rsacompare.schema import labels, store, streaming
+from rsacompare.schema import labels, streaming
 from rsacompare.schema.arrays import activations
 
 log = logging.getLogger("rsacompare")
@@ -36,10 +38,11 @@ def extract(
     out: str | Path | None = None,
     batch_size: int = 32,
     stimulus_id: Any = None,
-    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    preprocessing: str | Preprocessing | Mapping[str, Any] | None = None,
     name: str | None = None,
     drop_constant: bool = False,
     fit_on: Sequence[str] | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> xr.DataTree:
@@ -70,14 +73,17 @@ def extract(
     batch_size : int
     stimulus_id : sequence of str, optional
         Labels of the pictures; by default the names of the files.
-    preprocessing : Preprocessing or mapping of its fields, optional
-        In place of the network's own, or of some of its fields.
+    preprocessing : str, Preprocessing or mapping of its fields, optional
+        In place of the network's own: a preset's name, or itself, or some fields to change.
     name : str, optional
         Of the network in the result.
     drop_constant : bool
         Leave out units that do not vary over the pictures (they are counted in any case).
     fit_on : sequence of str, optional
         For `pca`: the `stimulus_id` that components are fitted on; all by default.
+    overwrite : bool
+        Whether `out` may be replaced where it holds something else. A file of the same
+        extraction is opened and nothing runs.
     progress : callable (stage, done, total), optional
     **options
         Passed to the network's loader (`weights`, …) where `network` is a name or a file.
@@ -93,61 +99,50 @@ def extract(
     ProtocolError, LabelError
         A layer, units or option that do not exist; labels that are not unique.
     DataError
-        No pictures, or one that cannot be read; NaN in a layer; no room on the disk.
+        No pictures, or one that cannot be read; NaN in a layer; no room on the disk; `out` is
+        there already and holds something else.
     """
-    net = _network(network, options)
-    job = _job(net, layers, units, random_state, batch_size, preprocessing, fit_on)
-    sources = _stimuli(stimuli, stimulus_id)
+    for word, value, least in (("random_state", random_state, 0), ("batch_size", batch_size, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ProtocolError(f"{word} must be a whole number from {least}, got {value!r}")
+    kind, _ = units_.parse(units)
+    if fit_on is not None and kind != "pca":
+        raise ProtocolError(f"fit_on is for units='pca:…' only; units are '{units}'")
+    sources = images.find_stimuli(stimuli, stimulus_id)
     ids = labels.as_stimulus_ids(list(sources), "stimuli", unique=True)
-    fit = _fit_rows(fit_on, ids, job)
-    columns = {spec: len(plan.neuroid) for spec, plan in job.plans.items()}
-    held: spool.Memory | spool.Folder
-    if out is None:
-        held = spool.Memory(len(ids), columns)
-    else:
-        target = Path(out)
-        folder = target.parent / f".{target.name}.partial"
-        held = spool.Folder(folder, job.configuration(ids), len(ids), columns)
-    pictures = _run(job, sources, held, progress)
-    title = labels.safe_name(name or net.name)
-    attrs = {
-        "title": f"Activations of {title}",
-        "inputs": {f"pictures ({len(ids)})": pictures},
-    }
-    finished = (
-        _finish(job, index, held, len(ids), fit, drop_constant) for index in range(len(columns))
+    fit = fit_rows(fit_on, ids)
+    target = None if out is None else _writable(Path(out))
+    net = _network(network, options)
+    specs = net.choose(layers)
+    plans = units_.plan(units, [net.layer(spec) for spec in specs], int(random_state))
+    job = Job(
+        network=net,
+        name=labels.safe_name(name or net.name),
+        preprocessing=preprocessing_of(net, preprocessing),
+        plans=dict(zip(specs, plans, strict=True)),
+        ids=ids,
+        fit=fit,
+        drop_constant=bool(drop_constant),
+        units=str(units),
+        random_state=int(random_state),
+        batch_size=int(batch_size),
     )
-    if isinstance(held, spool.Folder):
-        streaming.write_activations(target, title, finished, stimulus_id=ids, attrs=attrs)
-        held.remove()
+    columns = {spec: len(plan.neuroid) for spec, plan in job.plans.items()}
+    if target is None:
+        memory = spool.Memory(len(ids), columns)
+        pictures = _run(job, sources, memory, progress)
+        return _tree(job, _finished(job, memory), job.attrs(pictures))
+    if target.exists() and not overwrite and _is_there(target, job, sources):
+        log.info("%s holds this extraction already", target)
         return streaming.open_activations(target)
-    return _tree(title, list(finished), ids, attrs)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What runs: everything that the result depends on but the pictures."""
-
-    network: Network
-    preprocessing: Preprocessing
-    plans: dict[str, units_.Plan]
-    units: int | str
-    random_state: int
-    batch_size: int
-
-    def configuration(self, ids: np.ndarray) -> dict[str, Any]:
-        """What a half-finished extraction must share with this one to be gone on with."""
-        return {
-            "network": self.network.name,
-            "weights": {k: str(v) for k, v in self.network.attrs.items()},
-            "layers": {spec: list(plan.layer.shape) for spec, plan in self.plans.items()},
-            "units": str(self.units),
-            "unit indices": store.digest(*(plan.neuroid for plan in self.plans.values())),
-            "seed": self.random_state,
-            "preprocessing": self.preprocessing.as_dict(),
-            "batch size": self.batch_size,
-            "stimuli": store.digest(ids),
-        }
+    beside = target.parent / f".{target.name}.partial"
+    folder = spool.Folder(beside, job.configuration(), len(ids), columns)
+    pictures = _run(job, sources, folder, progress)
+    streaming.write_activations(
+        target, job.name, _finished(job, folder), stimulus_id=ids, attrs=job.attrs(pictures)
+    )
+    folder.remove()
+    return streaming.open_activations(target)
 
 
 def _network(network: Any, options: Mapping[str, Any]) -> Network:
@@ -162,130 +157,62 @@ def _network(network: Any, options: Mapping[str, Any]) -> Network:
     return find(network, **options)
 
 
-def _stimuli(stimuli: Any, stimulus_id: Any) -> dict[str, Any]:
-    from rsacompare.networks.images import find_stimuli
+def _writable(target: Path) -> Path:
+    """Whether the file can be written, told before anything runs."""
+    if target.is_dir():
+        raise DataError(f"{target} is a folder; out is the netCDF file to write")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DataError(f"cannot write in {target.parent}: {err.strerror}") from err
+    if not os.access(target.parent, os.W_OK):
+        raise DataError(f"cannot write in {target.parent}: no permission")
+    return target
 
-    return find_stimuli(stimuli, stimulus_id)
 
-
-def _job(
-    net: Network,
-    layers: str | Sequence[str],
-    units: int | str,
-    random_state: int,
-    batch_size: int,
-    preprocessing: Preprocessing | Mapping[str, Any] | None,
-    fit_on: Sequence[str] | None,
-) -> _Job:
-    """Check all that is asked for before anything runs."""
-    for word, value, least in (("random_state", random_state, 0), ("batch_size", batch_size, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ProtocolError(f"{word} must be a whole number from {least}, got {value!r}")
-    specs = net.choose(layers)
-    plans = units_.plan(units, [net.layer(spec) for spec in specs], int(random_state))
-    if preprocessing is None:
-        preprocessing = net.preprocessing
-    elif not isinstance(preprocessing, Preprocessing):
-        try:
-            preprocessing = replace(net.preprocessing, **preprocessing)
-        except TypeError as err:
-            raise ProtocolError(f"preprocessing: {err}") from err
-    return _Job(
-        net,
-        preprocessing,
-        dict(zip(specs, plans, strict=True)),
-        units,
-        int(random_state),
-        int(batch_size),
+def _is_there(target: Path, job: Job, sources: images.Stimuli) -> bool:
+    """Whether a file is this extraction; an error where it is anything else."""
+    attrs = streaming.read_attrs(target)
+    try:
+        found, inputs = (json.loads(attrs[key]) for key in ("extraction", "inputs"))
+    except (KeyError, ValueError):
+        why = "is no extraction of ours"
+    else:
+        wanted = job.configuration()
+        differ = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+        if not differ and inputs.get(pictures_of(job.ids)) != images.digest(sources):
+            differ = ["contents of the pictures"]
+        if not differ:
+            return True
+        why = f"holds another extraction ({', '.join(differ)} differ)"
+    raise DataError(
+        f"{target} is there already and {why}; name another file, or replace it with "
+        "overwrite=True (--force)"
     )
 
 
-def _fit_rows(fit_on: Sequence[str] | None, ids: np.ndarray, job: _Job) -> np.ndarray:
-    if fit_on is None:
-        return np.arange(len(ids))
-    if all(plan.pca is None for plan in job.plans.values()):
-        raise ProtocolError(f"fit_on is for units='pca:…' only; units are '{job.units}'")
-    wanted = labels.as_stimulus_ids(list(fit_on), "fit_on", unique=True)
-    return np.sort(labels.index_of(wanted, ids, "fit_on", "the stimuli"))
-
-
 def _run(
-    job: _Job,
-    sources: Mapping[str, Any],
+    job: Job,
+    sources: images.Stimuli,
     held: spool.Memory | spool.Folder,
     progress: Progress | None,
 ) -> str:
     """Every batch that is not there yet; returns the digest of all pictures."""
     forward = job.network.forward(list(job.plans))
-    everything = hashlib.sha256()
-    for batch in _batches(job, sources, held):
-        for digest in batch.digests:
-            everything.update(digest)
-        if batch.images is not None:
-            found = forward(batch.images)
-            kept = {}
-            for spec, plan in job.plans.items():
-                values = plan.take(np.asarray(found[spec])[: len(batch.ids)])
-                _require_finite(values, job.network.name, spec, batch.ids)
-                kept[spec] = values
-            held.write(batch.number, batch.key, batch.start, kept)
+    everything = hashlib.sha256()  # the value of images.digest, without reading them again
+    for batch in batches(sources, job.batch_size, job.preprocessing, held.has):
+        everything.update("".join(f"{i}\0{sha}\n" for i, sha in batch.shas.items()).encode())
+        if batch.images is None:
+            continue
+        found = forward(batch.images)
+        kept = {}
+        for spec, plan in job.plans.items():
+            kept[spec] = plan.take(np.asarray(found[spec])[: len(batch.ids)])
+            _require_finite(kept[spec], job.network.name, spec, batch.ids)
+        held.write(batch.number, batch.key, batch.start, kept)
         if progress is not None:
-            progress(f"{job.network.name}: pictures", batch.start + len(batch.ids), len(sources))
+            progress(f"{job.name}: pictures", batch.start + len(batch.ids), len(sources))
     return everything.hexdigest()
-
-
-@dataclass(frozen=True)
-class _Batch:
-    number: int
-    start: int
-    ids: list[str]
-    digests: list[bytes]
-    key: str
-    images: np.ndarray | None  # None: it is there already
-
-
-def _batches(
-    job: _Job, sources: Mapping[str, Any], held: spool.Memory | spool.Folder
-) -> Iterator[_Batch]:
-    """Batches in order; the next one is read while the last runs."""
-    ids = list(sources)
-
-    def load(start: int) -> _Batch:
-        chosen = ids[start : start + job.batch_size]
-        digests = [_digest(sources[label], label) for label in chosen]
-        key = hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
-        number = start // job.batch_size
-        images = None
-        if not held.has(number, key):
-            images = np.empty((job.batch_size, *job.preprocessing.size, 3), np.float32)
-            for i, label in enumerate(chosen):
-                images[i] = _read(sources[label], label, job.preprocessing)
-            images[len(chosen) :] = images[len(chosen) - 1]
-        return _Batch(number, start, chosen, digests, key, images)
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting: Future[_Batch] | None = None
-        for start in range(0, len(ids), job.batch_size):
-            ready = waiting.result() if waiting else load(start)
-            after = start + job.batch_size
-            waiting = reader.submit(load, after) if after < len(ids) else None
-            yield ready
-
-
-def _digest(source: Any, label: str) -> bytes:
-    if isinstance(source, np.ndarray):
-        return bytes.fromhex(store.digest(source))
-    try:
-        return bytes.fromhex(store.file_sha256(source))
-    except OSError as err:
-        raise DataError(f"picture '{label}': cannot read {source}: {err.strerror}") from err
-
-
-def _read(source: Any, label: str, preprocessing: Preprocessing) -> np.ndarray:
-    from rsacompare.networks.images import read_image
-
-    where = f"picture '{label}'" if isinstance(source, np.ndarray) else str(source)
-    return preprocessing(read_image(source, where))
 
 
 def _require_finite(values: np.ndarray, network: str, spec: str, ids: list[str]) -> None:
@@ -298,85 +225,44 @@ def _require_finite(values: np.ndarray, network: str, spec: str, ids: list[str])
         )
 
 
-def _finish(
-    job: _Job,
-    index: int,
-    held: spool.Memory | spool.Folder,
-    n: int,
-    fit: np.ndarray,
-    drop_constant: bool,
-) -> streaming.StreamedLayer:
-    """A layer as it is handed on: components where asked for, constant units counted."""
-    spec, plan = list(job.plans.items())[index]
-    k = len(plan.neuroid)
-    neuroid, words, coords = plan.neuroid, plan.words, {}
-    attrs: dict[str, Any] = {}
-    if plan.pca is not None:
-        found = projection.principal_components(
-            lambda: spool.column_blocks(held, spec, n, k), n, plan.pca, fit
-        )
-        n_constant, scores = found.n_constant, found.scores.astype(spool.VALUE)
-        share = float(found.ratio.sum())
-        words = (
-            f"{scores.shape[1]} principal components of {k} units "
-            f"({100 * share:.2f} % of the variance over {len(fit)} pictures)"
-        )
-        if not scores.shape[1]:
-            raise DataError(f"layer '{spec}': no unit varies over the pictures; no components")
-        neuroid, coords = np.arange(scores.shape[1]), {"variance_share": found.ratio}
-        rows: Iterator[np.ndarray] = iter([scores])
-        constant = np.zeros(0, dtype=bool)
-    else:
-        constant = _constant(held, spec, n, k)
-        n_constant = int(constant.sum())
-        rows = spool.row_blocks(held, spec, n, k)
-    if n_constant:
-        log.info("layer '%s': %d of %d units are constant over the pictures", spec, n_constant, k)
-    if drop_constant and constant.any():
-        if constant.all():
-            raise DataError(f"layer '{spec}': no unit varies over the pictures; none is left")
-        rows, neuroid = (block[:, ~constant] for block in rows), neuroid[~constant]
-        words += f", {n_constant} constant ones left out"
-    layer = plan.layer
-    attrs = {
-        **job.network.attrs,
-        "op": layer.op,
-        "shape": json.dumps(list(layer.shape)),
-        "n_units": layer.n_units,
-        "n_parameters": layer.n_parameters,
-        "layer_index": index,
-        "depth": layer.depth,
-        "original_name": spec,
-        "units": words,
-        "units_option": str(job.units),
-        "random_state": job.random_state,
-        "n_constant": n_constant,
-        "preprocessing": json.dumps(job.preprocessing.as_dict(), sort_keys=True),
-        "batch_size": job.batch_size,
-    }
-    return streaming.StreamedLayer(spec, rows, neuroid, attrs, coords)
-
-
-def _constant(held: spool.Memory | spool.Folder, spec: str, n: int, k: int) -> np.ndarray:
-    low, high = np.full(k, np.inf, spool.VALUE), np.full(k, -np.inf, spool.VALUE)
-    for block in spool.row_blocks(held, spec, n, k):
-        np.minimum(low, block.min(axis=0), out=low)
-        np.maximum(high, block.max(axis=0), out=high)
-    return low == high
+def _finished(job: Job, held: spool.Memory | spool.Folder) -> Iterator[streaming.StreamedLayer]:
+    """The layers one after the other; at the end a line on those with constant units."""
+    constant = []
+    for index, (spec, plan) in enumerate(job.plans.items()):
+        attrs = {
+            **job.network.attrs,
+            "layer_index": index,
+            "units_option": job.units,
+            "random_state": job.random_state,
+            "batch_size": job.batch_size,
+            "preprocessing": json.dumps(job.preprocessing.as_dict(), sort_keys=True),
+        }
+        layer = finish(spec, plan, held, len(job.ids), job.fit, job.drop_constant, attrs)
+        if layer.attrs["n_constant"]:
+            constant.append(f"{layer.attrs['n_constant']} of {spec}")
+        yield layer
+    if constant:
+        log.info("%s: units constant over the pictures: %s", job.name, ", ".join(constant))
 
 
 def _tree(
-    name: str, layers: list[streaming.StreamedLayer], ids: np.ndarray, attrs: Mapping[str, Any]
+    job: Job, layers: Iterator[streaming.StreamedLayer], attrs: Mapping[str, Any]
 ) -> xr.DataTree:
+    held = {layer.name: layer for layer in layers}
     tree = activations(
-        {name: {layer.name: np.concatenate(list(layer.rows)) for layer in layers}},
-        stimulus_id=ids,
-        neuroid={name: {layer.name: layer.neuroid for layer in layers}},
-        layer_attrs={name: {layer.name: layer.attrs for layer in layers}},
+        {job.name: {k: _whole(layer) for k, layer in held.items()}},
+        stimulus_id=job.ids,
+        neuroid={job.name: {k: layer.neuroid for k, layer in held.items()}},
+        layer_attrs={job.name: {k: layer.attrs for k, layer in held.items()}},
         attrs=attrs,
     )
-    for layer in layers:
-        node = tree[name][labels.safe_name(layer.name)]
+    for name, layer in held.items():
+        node = tree[job.name][labels.safe_name(name)]
         coords = {key: ("neuroid", values) for key, values in layer.coords.items()}
         node.dataset = node.to_dataset().assign_coords(coords)
     return tree
+
+
+def _whole(layer: streaming.StreamedLayer) -> np.ndarray:
+    blocks = list(layer.rows)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

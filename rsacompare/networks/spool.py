@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,13 +31,12 @@ class Memory:
 
     def __init__(self, n_stimuli: int, columns: Mapping[str, int]):
         needed = n_stimuli * sum(columns.values()) * VALUE.itemsize
-        try:
-            self._held = {name: np.empty((n_stimuli, k), VALUE) for name, k in columns.items()}
-        except MemoryError:
+        if needed > _memory():  # asked for first: what is only touched later fails later
             raise DataError(
-                f"{size(needed)} of activations do not fit into memory; give `out`, the file to "
-                "write them to, or fewer units"
-            ) from None
+                f"{size(needed)} of activations do not fit into this machine's memory "
+                f"({size(_memory())}); give `out`, the file to write them to, or fewer units"
+            )
+        self._held = {name: np.empty((n_stimuli, k), VALUE) for name, k in columns.items()}
 
     def has(self, batch: int, key: str) -> bool:
         """Whether a batch is there already: never in memory."""
@@ -140,7 +141,10 @@ class Folder:
 
 
 def row_blocks(spool: Memory | Folder, name: str, n: int, k: int) -> Iterator[np.ndarray]:
-    """A layer as blocks of rows."""
+    """A layer as blocks of rows; in memory it is one."""
+    if isinstance(spool, Memory):
+        yield spool.read(name, slice(0, n), slice(0, k))
+        return
     step = max(1, BLOCK // (k * VALUE.itemsize))
     for start in range(0, n, step):
         yield spool.read(name, slice(start, min(start + step, n)), slice(0, k))
@@ -166,6 +170,13 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.3g} TB"
+
+
+def _memory() -> float:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not told on every system
+        return math.inf
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -82,3 +82,12 @@ def open_activations(path: str | Path) -> xr.DataTree:
     except Exception as err:  # h5py raises many kinds for a broken file
         raise DataError(f"{path} cannot be read ({type(err).__name__}: {err})") from err
     return tree.map_over_datasets(store.plain_strings)
+
+
+def read_attrs(path: str | Path) -> dict[str, Any]:
+    """Attributes of a file's root; none where it is not one of ours."""
+    try:
+        with h5netcdf.File(path, "r") as file:
+            return dict(file.attrs)
+    except Exception:  # h5py raises many kinds for what is not its own
+        return {}
