@@ -74,11 +74,11 @@ def _write_layer(group: Any, layer: StreamedLayer, ids: np.ndarray) -> None:
 def open_activations(path: str | Path) -> xr.DataTree:
     """Activations of a file of ours whose values are read only when they are used.
 
-    The file stays open while the tree lives. Values are those that were checked when the file
+    The file stays open while the tree lives, and what was read is not kept. Values are those that were checked when the file
     was written; :func:`rsacompare.load_activations` reads and checks them all.
     """
     try:
-        tree = xr.open_datatree(path, engine="h5netcdf")
+        tree = xr.open_datatree(path, engine="h5netcdf", cache=False)
     except Exception as err:  # h5py raises many kinds for a broken file
         raise DataError(f"{path} cannot be read ({type(err).__name__}: {err})") from err
     return tree.map_over_datasets(store.plain_strings)

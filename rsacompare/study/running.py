@@ -195,12 +195,13 @@ class Extraction:
         if tree is None:
             tree = extract(
                 self.network,
-                dict(self.sources),
+                self.sources,
                 self.layers,
                 self.units,
                 self.random_state,
                 out=file,
                 name=self.name,
+                overwrite=True,  # what is there and cannot be read
                 progress=progress,
             )
         inputs = json.loads(tree.attrs.get("inputs", "{}"))
