@@ -19,7 +19,9 @@ from typing import Any
 
 from rsacompare import plugins
 from rsacompare.errors import DataError, FetchError, ProtocolError
+from rsacompare.networks import engine
 from rsacompare.networks.keras_network import KerasNetwork
+from rsacompare.networks.layer_kinds import automatic_name
 from rsacompare.networks.preprocess import Preprocessing, preprocessing
 
 TOP1_SOURCE = "Keras applications table (keras.io/api/applications)"
@@ -77,10 +79,8 @@ def build(name: str, weights: str | Path | None, random_state: int) -> tuple[Any
     ProtocolError, FetchError, DataError
         A file of another kind; weights that cannot be downloaded; weights that do not fit.
     """
-    import keras
-
     known = row(name)
-    builder = getattr(keras.applications, known["builder"])
+    builder = getattr(engine.keras().applications, known["builder"])
     shape = (known["size"], known["size"], 3)
     trained = weights == "imagenet"
     file = None if weights is None or trained else _weights_file(name, weights)
@@ -250,7 +250,7 @@ def stable_names(model: Any) -> None:
     """Number automatically named layers from 0 in the order they were made, in a model of ours."""
     groups: dict[str, list[tuple[int, Any]]] = {}
     for operation in _operations(model):
-        base = _automatic(type(operation).__name__)
+        base = automatic_name(type(operation).__name__)
         match = re.fullmatch(rf"{base}(?:_(\d+))?", operation.name)
         if match:
             groups.setdefault(base, []).append((int(match.group(1) or 0), operation))
@@ -270,9 +270,3 @@ def _operations(model: Any) -> Iterator[Any]:
         yield operation
         if has_graph(operation):
             yield from _operations(operation)
-
-
-def _automatic(class_name: str) -> str:
-    """How Keras names a layer of a class by itself."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

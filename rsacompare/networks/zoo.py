@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsacompare import plugins
-from rsacompare.errors import DataError, MissingDependency, ProtocolError
+from rsacompare.errors import DataError, ProtocolError
+from rsacompare.networks import engine, keras_models
 from rsacompare.networks.network import Network
 from rsacompare.networks.preprocess import PRESETS, Preprocessing
 from rsacompare.networks.preprocess import preprocessing as as_preprocessing
@@ -159,8 +160,7 @@ def _registered(name: str, held: dict[str, Any], options: dict[str, Any]) -> Net
 
 
 def _wrapped(model: Any, name: str, what: str, held: Mapping[str, Any]) -> Network:
-    """A guest's model: its preprocessing is asked for, its layers are checked where it is `like`."""
-    from rsacompare.networks import keras_models
+    """A guest's model: its preprocessing is asked for, its layers are checked for `like`."""
     from rsacompare.networks.keras_network import KerasNetwork
     from rsacompare.networks.weights import weights_digest
 
@@ -198,7 +198,7 @@ def _load(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
     """A saved model, without compiling it and without running code from the file."""
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
-    keras = _keras()
+    keras = engine.keras()
     try:
         return keras.saving.load_model(
             path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=True
@@ -224,16 +224,6 @@ def _load(path: Path, custom_objects: Mapping[str, Any] | None) -> Any:
         raise DataError(f"{path}: no saved Keras model, or damaged: {told[:300]}") from err
 
 
-def _keras() -> Any:
-    try:
-        import keras
-    except ImportError as err:
-        raise MissingDependency(
-            "networks need TensorFlow: pip install 'rsacompare[networks]'"
-        ) from err
-    return keras
-
-
 def _tflite(path: Path, held: Mapping[str, Any], options: Mapping[str, Any]) -> Network:
     from rsacompare.networks.tflite import TFLiteNetwork
 
@@ -245,22 +235,23 @@ def _tflite(path: Path, held: Mapping[str, Any], options: Mapping[str, Any]) -> 
     return TFLiteNetwork(path, **given, **options)
 
 
-def _member(name: str, builder: str) -> Callable[..., KerasNetwork]:
+def _member(name: str, row: Mapping[str, Any]) -> Callable[..., KerasNetwork]:
+    """The function that builds a network of the table."""
+
     def build(
         weights: str | Path | None = "imagenet",
         *,
         random_state: int = 0,
         preprocessing: Any = None,
     ) -> KerasNetwork:
-        _keras()
-        from rsacompare.networks import keras_models
-
         model, attrs = keras_models.build(name, weights, random_state)
         return keras_models.finished(model, name, attrs, preprocessing)
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = __name__
-    build.__doc__ = f"""{builder} of keras.applications.
+    top1 = f"; top-1 {row['imagenet_top1']}%" if "imagenet_top1" in row else ""
+    said = f"{row['size']} pixels, {row['n_parameters'] / 1e6:.1f} M weights{top1}"
+    build.__doc__ = f"""{row["builder"]} of keras.applications: {said}.
 
     Parameters
     ----------
@@ -274,33 +265,10 @@ def _member(name: str, builder: str) -> Callable[..., KerasNetwork]:
     return build
 
 
-# Spelt out, so that entry points and readers find them; the table says the rest.
-BUILDERS = {
-    "xception": "Xception",
-    "vgg16": "VGG16",
-    "vgg19": "VGG19",
-    "resnet101": "ResNet101",
-    "resnet152": "ResNet152",
-    "resnet50_v2": "ResNet50V2",
-    "resnet101_v2": "ResNet101V2",
-    "resnet152_v2": "ResNet152V2",
-    "inception_v3": "InceptionV3",
-    "inception_resnet_v2": "InceptionResNetV2",
-    "mobilenet": "MobileNet",
-    "mobilenet_v2": "MobileNetV2",
-    "mobilenet_v3_small": "MobileNetV3Small",
-    "mobilenet_v3_large": "MobileNetV3Large",
-    "densenet121": "DenseNet121",
-    "densenet169": "DenseNet169",
-    "densenet201": "DenseNet201",
-    "nasnet_mobile": "NASNetMobile",
-    "nasnet_large": "NASNetLarge",
-    **{f"efficientnet_b{k}": f"EfficientNetB{k}" for k in range(8)},
-    **{f"efficientnet_v2_{k.lower()}": f"EfficientNetV2{k}" for k in ("B0", "B1", "B2", "B3")},
-    **{f"efficientnet_v2_{k.lower()}": f"EfficientNetV2{k}" for k in "SML"},
-    **{
-        f"convnext_{k.lower()}": f"ConvNeXt{k}"
-        for k in ("Tiny", "Small", "Base", "Large", "XLarge")
-    },
-}
-globals().update({name: _member(name, builder) for name, builder in BUILDERS.items()})
+globals().update(
+    {
+        name: _member(name, row)
+        for name, row in keras_models.table().items()
+        if name != "resnet50"  # has options of its own: rsacompare.networks.resnet
+    }
+)
