@@ -191,7 +191,7 @@ def size(n_bytes: float) -> str:
     Examples
     --------
     >>> size(3_211_264)
-    '3.2 MB'
+    '3.21 MB'
     """
     for unit in ("bytes", "KB", "MB", "GB"):
         if n_bytes < 1000:
