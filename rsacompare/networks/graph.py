@@ -10,38 +10,14 @@ from __future__ import annotations
 
 import heapq
 import inspect
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rsacompare.errors import ProtocolError
+from rsacompare.networks.layer_kinds import kind_of
 
 Source = tuple[int, int]  # place, and which of its outputs
-_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# class name -> kind, for those that a layer spec or the choice of default layers asks about
-_KINDS = {
-    "InputLayer": "input",
-    "BatchNormalization": "norm",
-    "LayerNormalization": "norm",
-    "GroupNormalization": "norm",
-    "UnitNormalization": "norm",
-    "SpectralNormalization": "norm",
-    "Add": "add",
-    "CustomScaleLayer": "add",  # Inception-ResNet: inputs[0] + scale * inputs[1]
-    "Concatenate": "concat",
-    "Dropout": "dropout",
-    "SpatialDropout2D": "dropout",
-    "GaussianDropout": "dropout",
-    "GaussianNoise": "dropout",
-    "AlphaDropout": "dropout",
-    "ZeroPadding2D": "pad",
-    "Flatten": "reshape",
-    "Reshape": "reshape",
-    "Softmax": "softmax",
-    "Relu": "relu",
-    "Relu6": "relu",
-}
 
 
 @dataclass
@@ -261,45 +237,6 @@ def _place(name: str, node: Any, bound: dict[int, Source], before: list[Place]) 
         weighted=weighted,
         before=longest + weighted,
     )
-
-
-def kind_of(operation: Any) -> tuple[str, str]:
-    """Kind of an operation, and of the activation inside it (convolution, dense; "" for none)."""
-    import keras
-
-    layers = keras.layers
-    classes = type(operation).__mro__
-    named = type(operation).__name__
-    convs = (
-        layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Conv2DTranspose,
-        layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D,
-        layers.SeparableConv2D,
-    )  # fmt: skip
-    if isinstance(operation, convs):
-        return "conv", _activation(operation.activation)
-    if isinstance(operation, layers.Dense | layers.EinsumDense):
-        return "dense", _activation(operation.activation)
-    if isinstance(operation, layers.Activation):
-        return _activation(operation.activation) or "identity", ""
-    if isinstance(operation, layers.ReLU):
-        plain = not float(operation.negative_slope) and not float(operation.threshold)
-        return ("relu" if plain else "leaky_relu"), ""
-    for cls in classes:
-        if cls.__name__ in _KINDS:
-            return _KINDS[cls.__name__], ""
-    if "Pool" in named:
-        return "pool", ""
-    return _SNAKE.sub("_", named).lower(), ""
-
-
-def _activation(function: Any) -> str:
-    """Name of an activation function or layer; "" for the identity."""
-    if function is None:
-        return ""
-    if hasattr(function, "call"):  # a layer used as an activation
-        return kind_of(function)[0]
-    name = getattr(function, "__name__", type(function).__name__)
-    return {"linear": "", "relu6": "relu"}.get(name, name)
 
 
 def ancestors(graph: Graph, wanted: Iterable[int]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rsacompare.errors import ProtocolError
-from rsacompare.networks import default_layers
+from rsacompare.networks import default_layers, engine
 from rsacompare.networks.graph import Graph, Place, ancestors, call_place, flatten, run_places
 from rsacompare.networks.layer_ops import Reading, resolve
 from rsacompare.networks.network import Forward, Layer, Network
@@ -52,8 +52,7 @@ class KerasNetwork(Network):
         sets: Mapping[str, Sequence[str]] | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        import keras
-
+        keras = engine.keras()
         if not isinstance(model, keras.Model):
             raise ProtocolError(
                 f"network {name}: expected a keras.Model, got {type(model).__name__}"
