@@ -31,17 +31,19 @@ if TYPE_CHECKING:
 
 # Pillow's own limit against files that unpack to fill the memory
 MOST_PIXELS = 89_478_485
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "MPO")
+# no JPEG 2000: cut anywhere, it is a blurred picture and no error
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm",
-    ".pgm", ".pbm", ".pnm", ".jp2",
+    ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-_READABLE = "JPEG, PNG, BMP, GIF, TIFF, WebP, PPM or JPEG 2000"
+_READABLE = "JPEG, PNG, BMP, GIF, TIFF, WebP or PPM"
 # what a file that is no picture often is: (where the mark stands, the mark, its name)
 _MARKS = (
     (4, b"ftyphei", "HEIC, a phone's format; convert it to PNG or JPEG"),
     (4, b"ftypmif1", "HEIF, a phone's format; convert it to PNG or JPEG"),
     (4, b"ftypavif", "AVIF; convert it to PNG"),
+    (0, b"\0\0\0\x0cjP", "JPEG 2000, half of which passes for a whole; convert it to PNG"),
     (0, b"%PDF", "a PDF"),
     (0, b"%!PS", "PostScript"),
     (0, b"8BPS", "a Photoshop file; export it as PNG"),
@@ -194,12 +196,26 @@ def _decode_file(file: IO[bytes], where: str, background: np.ndarray | None) -> 
         raise DataError(f"{where} {_what(head)}") from err
     except (pil.Image.DecompressionBombError, pil.Image.DecompressionBombWarning) as err:
         raise DataError(f"{where} is too large: {err}; shrink it first") from err
+    if head[:2] in (b"P1", b"P2", b"P3"):  # a last number cut short is still a number
+        raise DataError(f"{where} is a PPM in text form; save it in binary form or as PNG")
+    if image.format in ("JPEG", "MPO"):
+        _require_end(file, where)
     if image.format == "PNG":  # reading alone skips the checksums
         image.verify()
         file.seek(0)
         image = pil.Image.open(file, formats=FORMATS)
     with image:
         return _from_image(image, where, background)
+
+
+def _require_end(file: IO[bytes], where: str) -> None:
+    """A JPEG whose tail was never written (zeros) decodes without a complaint, but has no end."""
+    at = file.tell()
+    file.seek(0)
+    held = file.read()
+    file.seek(at)
+    if held.rfind(b"\xff\xd9") < held.rfind(b"\xff\xda"):
+        raise DataError(f"{where} is truncated: a JPEG without its end mark; get it again")
 
 
 def _what(head: bytes) -> str:
@@ -232,35 +248,39 @@ def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -
             f"{where} is a JPEG in CMYK without Adobe's mark: nothing says whether its values are "
             "inverted; save it as RGB"
         )
+    # what is kept of 16 bits is the high byte; of numbers that go to 4095 that is next to nothing
+    deep = image.format in ("PNG", "TIFF") and ";16" in str(getattr(image, "tile", ""))
+    known_white = image.format == "PPM"
     image.load()
     image = pillow().ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return _from_16_bit(image, where, background)
-    if image.mode in ("I", "F", "LAB", "HSV"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and (deep or known_white)):
+        rgba = _from_16_bit(image)
+    elif image.mode in ("I", "F", "LAB", "HSV"):
+        kind = "a colour space" if image.mode in ("LAB", "HSV") else "numbers"
         raise DataError(
-            f"{where} holds {image.mode} pixels ("
-            f"{'32-bit numbers' if image.mode in 'IF' else 'a colour space'} without a stated "
-            "black and white); save it as 8-bit RGB"
+            f"{where} holds {image.mode} pixels: {kind} without a stated black and white; save it "
+            "as 8-bit RGB"
         )
-    if image.has_transparency_data:
-        if image.mode == "La":
-            image = image.convert("LA")
-        return _flattened(np.asarray(image.convert("RGBA")), where, background)
-    return np.array(image.convert("RGB"))
+    elif image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image
+        rgba = np.asarray(image.convert("RGBA"))
+    else:
+        rgba = np.array(image.convert("RGB"))
+    if deep and rgba[..., :3].max() < 16:
+        raise DataError(
+            f"{where} is stored in 16 bits but holds nothing above 4095: that may be its white, "
+            "and 65535 is not; save it as 8-bit"
+        )
+    return _flattened(rgba, where, background) if rgba.shape[2] == 4 else rgba
 
 
-def _from_16_bit(image: Image.Image, where: str, background: np.ndarray | None) -> np.ndarray:
+def _from_16_bit(image: Image.Image) -> np.ndarray:
+    """Grey in 16 bits as RGBA; Pillow's own way to RGB would make it white."""
     values = np.asarray(image).astype(np.int64)
-    top = int(values.max())
-    if 0 < top < 4096:
-        raise DataError(
-            f"{where} is stored in 16 bits but holds no value above {top}: its white may be 4095 "
-            "or 1023, not 65535; save it as 8-bit"
-        )
     grey = (values >> 8).astype(np.uint8)
     key = image.info.get("transparency")
-    alpha = np.full_like(grey, 255) if key is None else np.where(values == key, 0, 255)
-    return _flattened(np.stack([grey, grey, grey, alpha.astype(np.uint8)], -1), where, background)
+    alpha = np.where(values == key, 0, 255) if key is not None else np.full(grey.shape, 255)
+    return np.stack([grey, grey, grey, alpha.astype(np.uint8)], axis=-1)
 
 
 def _flattened(rgba: np.ndarray, where: str, background: np.ndarray | None) -> np.ndarray:
