@@ -17,7 +17,6 @@ The rules, the same for every network:
 
 from __future__ import annotations
 
-import difflib
 import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from rsacompare.errors import DataError, MissingDependency, ProtocolError
+from rsacompare.networks import picture_checks as checks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,29 +36,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm",
     ".pgm", ".pbm", ".pnm",
-)  # fmt: skip
-_READABLE = "JPEG, PNG, BMP, GIF, TIFF, WebP or PPM"
-# what a file that is no picture often is: (where the mark stands, the mark, its name)
-_MARKS = (
-    (4, b"ftyphei", "HEIC, a phone's format; convert it to PNG or JPEG"),
-    (4, b"ftypmif1", "HEIF, a phone's format; convert it to PNG or JPEG"),
-    (4, b"ftypavif", "AVIF; convert it to PNG"),
-    (0, b"\0\0\0\x0cjP", "JPEG 2000, half of which passes for a whole; convert it to PNG"),
-    (0, b"%PDF", "a PDF"),
-    (0, b"%!PS", "PostScript"),
-    (0, b"8BPS", "a Photoshop file; export it as PNG"),
-    (0, b"\x89HDF", "an HDF5 file"),
-    (0, b"MATLAB", "a MATLAB file"),
-    (0, b"\x93NUMPY", "a numpy array; load it and give the array"),
-    (0, b"PK\x03\x04", "a zip archive; unpack it"),
-    (0, b"\x1f\x8b", "gzip-compressed; unpack it"),
-    (0, b"<svg", "an SVG drawing; export it as PNG"),
-    (0, b"<!DOCTYPE", "a web page, perhaps of a download that failed"),
-    (0, b"<html", "a web page, perhaps of a download that failed"),
-    (0, b"<?xml", "XML text"),
-    (0, b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
-    (0, b"/annex/objects", "a git-annex pointer; fetch the file itself with 'git annex get'"),
-    (0, b"../.git/annex", "a git-annex pointer; fetch the file itself with 'git annex get'"),
 )  # fmt: skip
 
 
@@ -102,7 +79,7 @@ def read_image(
     if isinstance(source, (str, Path)):
         path = Path(source)
         where = f"{where} ({path})" if where else str(path)
-        _require_file(path, where)
+        checks.require_file(path, where)
         try:
             with path.open("rb") as file:
                 return _decode(file, where, behind)
@@ -149,19 +126,6 @@ def _colour(background: Any) -> np.ndarray | None:
     return colour.astype(np.float64)
 
 
-def _require_file(path: Path, where: str) -> None:
-    if path.is_dir():
-        raise DataError(f"{where} is a folder, a picture is expected")
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        link = " (a link that leads nowhere)" if path.is_symlink() else ""
-        raise DataError(f"{where}: no such file{link}{hint}")
-    if not path.is_file():
-        raise DataError(f"{where} is not a file")
-
-
 def _guarded(read: Any, source: Any, where: str, background: np.ndarray | None) -> np.ndarray:
     """`read`, with whatever Pillow raises for a broken file told as one sentence."""
     try:
@@ -193,39 +157,19 @@ def _decode_file(file: IO[bytes], where: str, background: np.ndarray | None) -> 
     try:
         image = pil.Image.open(file, formats=FORMATS)
     except pil.UnidentifiedImageError as err:
-        raise DataError(f"{where} {_what(head)}") from err
+        raise DataError(f"{where} {checks.what_it_is(head)}") from err
     except (pil.Image.DecompressionBombError, pil.Image.DecompressionBombWarning) as err:
         raise DataError(f"{where} is too large: {err}; shrink it first") from err
     if head[:2] in (b"P1", b"P2", b"P3"):  # a last number cut short is still a number
         raise DataError(f"{where} is a PPM in text form; save it in binary form or as PNG")
     if image.format in ("JPEG", "MPO"):
-        _require_end(file, where)
+        checks.require_end(file, where)
     if image.format == "PNG":  # reading alone skips the checksums
         image.verify()
         file.seek(0)
         image = pil.Image.open(file, formats=FORMATS)
     with image:
         return _from_image(image, where, background)
-
-
-def _require_end(file: IO[bytes], where: str) -> None:
-    """A JPEG whose tail was never written (zeros) decodes without a complaint, but has no end."""
-    at = file.tell()
-    file.seek(0)
-    held = file.read()
-    file.seek(at)
-    if held.rfind(b"\xff\xd9") < held.rfind(b"\xff\xda"):
-        raise DataError(f"{where} is truncated: a JPEG without its end mark; get it again")
-
-
-def _what(head: bytes) -> str:
-    """What a file is that is no picture."""
-    for at, mark, name in _MARKS:
-        if head[at:].lstrip()[: len(mark)].lower() == mark.lower():
-            return f"is no picture that can be read: it is {name}"
-    return (
-        f"is no picture that can be read, or one broken at its beginning: {_READABLE} is expected"
-    )
 
 
 def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -> np.ndarray:
@@ -248,12 +192,13 @@ def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -
             f"{where} is a JPEG in CMYK without Adobe's mark: nothing says whether its values are "
             "inverted; save it as RGB"
         )
-    # what is kept of 16 bits is the high byte; of numbers that go to 4095 that is next to nothing
-    deep = image.format in ("PNG", "TIFF") and ";16" in str(getattr(image, "tile", ""))
-    known_white = image.format == "PPM"
+    deep = checks.is_16_bit(image)
+    known_white = deep or image.format == "PPM"
+    if image.format == "TIFF":
+        checks.require_plain_tiff(image, where)
     image.load()
     image = pillow().ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and (deep or known_white)):
+    if image.mode.startswith("I;16") or (image.mode == "I" and known_white):
         rgba = _from_16_bit(image)
     elif image.mode in ("I", "F", "LAB", "HSV"):
         kind = "a colour space" if image.mode in ("LAB", "HSV") else "numbers"
@@ -266,6 +211,7 @@ def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -
         rgba = np.asarray(image.convert("RGBA"))
     else:
         rgba = np.array(image.convert("RGB"))
+    # kept is the high byte: of numbers that go to 4095 next to nothing
     if deep and rgba[..., :3].max() < 16:
         raise DataError(
             f"{where} is stored in 16 bits but holds nothing above 4095: that may be its white, "

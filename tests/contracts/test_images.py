@@ -103,14 +103,79 @@ def test_sixteen_bit_colour_keeps_the_high_byte():
 @pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "colour"])
 def test_twelve_bits_stored_in_sixteen_are_refused_and_not_black(pixels):
     deep = pixels.astype(np.uint16)
-    for data in (png(deep * 16, 16), png(deep, 16)):
+    for data in (png(deep * 16, 16), png(deep, 16), tiff(deep * 16, pixels.ndim - 1)):
         with pytest.raises(DataError, match="16 bits but holds nothing above 4095"):
             read_image(data)
-    if pixels.ndim == 2:
-        with pytest.raises(DataError, match="16 bits but holds nothing above 4095"):
-            read_image(encoded("TIFF", deep * 16))
     dark = read_image(png(deep // 255, 8))  # as dark, and stated
     assert dark.max() <= 1
+
+
+def tiff(values, photometric, planar=1, sample_format=1):
+    """A TIFF by the letter of its specification, with what Pillow does not write."""
+    values = np.asarray(values)
+    planes = [values[..., c] for c in range(3)] if planar == 2 else [values]
+    n_samples = 3 if values.ndim == 3 else 1
+    lists, data = b"", b""  # where more than one SHORT or LONG is said, and the pixels
+    start = 8 + 2 + 10 * 12 + 4
+
+    def several(kind, numbers):
+        nonlocal lists
+        packed = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        if len(packed) <= 4:
+            return kind, len(numbers), packed.ljust(4, b"\0")
+        lists += packed
+        return kind, len(numbers), struct.pack("<I", start + len(lists) - len(packed))
+
+    at = start + 64
+    data = b"".join(plane.tobytes() for plane in planes)
+    size = len(data) // len(planes)
+    entries = {
+        256: several(3, [values.shape[1]]),
+        257: several(3, [values.shape[0]]),
+        258: several(3, [values.dtype.itemsize * 8] * n_samples),
+        259: several(3, [1]),
+        262: several(3, [photometric]),
+        273: several(4, [at + i * size for i in range(len(planes))]),
+        277: several(3, [n_samples]),
+        278: several(3, [values.shape[0]]),
+        279: several(4, [size] * len(planes)),
+        284: several(3, [planar]),
+    }
+    if sample_format != 1:
+        entries.pop(278)  # the rows of the only strip need not be said
+        entries[339] = several(3, [sample_format] * n_samples)
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHI", tag, kind, n) + value for tag, (kind, n, value) in entries.items()
+    )
+    head = b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + lists
+    return head.ljust(at, b"\0") + data
+
+
+DEEP = RGB.astype("<u2") * 256 + 77
+ODD_TIFFS = {
+    "16-bit grey with 0 for white": tiff(DEEP[..., 1], 0),
+    "16-bit colours in separate planes": tiff(DEEP, 2, planar=2),
+    "signed numbers": tiff(DEEP[..., 1].astype("<i2"), 1, sample_format=2),
+}
+
+
+@pytest.mark.parametrize("why", ODD_TIFFS)
+def test_tiffs_that_pillow_shows_wrongly_are_refused(why):
+    with PIL.Image.open(io.BytesIO(ODD_TIFFS[why])) as image:
+        image.load()  # no complaint
+    with pytest.raises(DataError, match=rf"odd\.tif is a TIFF of {why}; save it as 8-bit RGB"):
+        read_image(ODD_TIFFS[why], "odd.tif")
+
+
+def test_tiffs_that_differ_from_those_in_one_word_are_read():
+    grey = np.stack([GREY] * 3, -1)
+    for data, expected in (
+        (tiff(DEEP[..., 1], 1), grey),
+        (tiff(GREY, 0), 255 - grey),
+        (tiff(DEEP, 2), RGB),
+        (tiff(RGB, 2, planar=2), RGB),
+    ):
+        np.testing.assert_array_equal(read_image(data), expected)
 
 
 def test_cmyk_by_closed_form_in_tiff_and_in_adobe_jpeg():
@@ -278,7 +343,7 @@ BAD_FILES = {
     "bomb.png": (png(GREY, 8, size=(20_000, 20_000)), "too large"),
     "large.png": (LARGE, "too large.*shrink"),
     "float.tif": (encoded("TIFF", GREY.astype(np.float32)), "F pixels.*8-bit"),
-    "int.tif": (encoded("TIFF", GREY.astype(np.int32)), "I pixels.*8-bit"),
+    "int.tif": (encoded("TIFF", GREY.astype(np.int32)), "signed numbers.*8-bit"),
     "lab.tif": (encoded("TIFF", PIL.Image.frombytes("LAB", (2, 2), bytes(12))), "LAB pixels"),
     "drawing.eps": (encoded("EPS"), "PostScript"),
 }
