@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from rsacompare.networks.finish import finish
 from rsacompare.networks.job import Job, fit_rows, pictures_of, preprocessing_of
 from rsacompare.networks.network import Network
 from rsacompare.networks.preprocess import Preprocessing
-from rsacompare.schema import labels, streaming
+from rsacompare.schema import labels, store, streaming
 from rsacompare.schema.arrays import activations
 
 log = logging.getLogger("rsacompare")
@@ -136,7 +135,7 @@ def extract(
         log.info("%s holds this extraction already", target)
         return streaming.open_activations(target)
     beside = target.parent / f".{target.name}.partial"
-    folder = spool.Folder(beside, job.configuration(), len(ids), columns)
+    folder = spool.Folder(beside, job.configuration(), len(ids), columns, job.has_checksum)
     pictures = _run(job, sources, folder, progress)
     streaming.write_activations(
         target, job.name, _finished(job, folder), stimulus_id=ids, attrs=job.attrs(pictures)
@@ -180,6 +179,8 @@ def _is_there(target: Path, job: Job, sources: images.Stimuli) -> bool:
     else:
         wanted = job.configuration()
         differ = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+        if not differ and not job.has_checksum:
+            differ = ["weights, without checksum,"]
         if not differ and inputs.get(pictures_of(job.ids)) != images.digest(sources):
             differ = ["contents of the pictures"]
         if not differ:
@@ -199,9 +200,9 @@ def _run(
 ) -> str:
     """Every batch that is not there yet; returns the digest of all pictures."""
     forward = job.network.forward(list(job.plans))
-    everything = hashlib.sha256()  # the value of images.digest, without reading them again
+    shas: dict[str, str] = {}
     for batch in batches(sources, job.batch_size, job.preprocessing, held.has):
-        everything.update("".join(f"{i}\0{sha}\n" for i, sha in batch.shas.items()).encode())
+        shas |= batch.shas
         if batch.images is None:
             continue
         found = forward(batch.images)
@@ -212,7 +213,7 @@ def _run(
         held.write(batch.number, batch.key, batch.start, kept)
         if progress is not None:
             progress(f"{job.name}: pictures", batch.start + len(batch.ids), len(sources))
-    return everything.hexdigest()
+    return store.digest(*shas.items())  # images.digest, without reading them again
 
 
 def _require_finite(values: np.ndarray, network: str, spec: str, ids: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rsacompare.errors import ProtocolError
-from rsacompare.networks import preprocess
+from rsacompare.networks import presets
 from rsacompare.networks.network import Network
 from rsacompare.networks.preprocess import Preprocessing
 from rsacompare.networks.units import Plan
@@ -31,6 +31,11 @@ class Job:
     units: str
     random_state: int
     batch_size: int
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether the weights are known by their contents, so that they can be compared."""
+        return bool(self.network.attrs.get("weights_sha256"))
 
     def configuration(self) -> dict[str, Any]:
         """What an extraction must share with this one to be gone on with."""
@@ -73,9 +78,9 @@ def preprocessing_of(
     if given is None:
         return net.preprocessing
     if isinstance(given, Mapping):
-        made = preprocess.preprocessing(net.preprocessing, **given)
+        made = presets.preprocessing(net.preprocessing, **given)
     else:
-        made = preprocess.preprocessing(given)
+        made = presets.preprocessing(given)
     if made.size != net.preprocessing.size:
         raise ProtocolError(
             f"preprocessing: {net.name} takes pictures of {net.preprocessing.size}, not {made.size}"

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,12 +53,20 @@ class Memory:
 
 
 class Folder:
-    """The same on disk, with a memory of which batches are done."""
+    """The same on disk, with a memory of which batches are done.
+
+    Without `resume` what is there is not gone on with: the network's weights cannot be compared.
+    """
 
     def __init__(
-        self, folder: Path, configuration: Mapping[str, Any], n_stimuli: int, columns: Mapping
+        self,
+        folder: Path,
+        configuration: Mapping[str, Any],
+        n_stimuli: int,
+        columns: Mapping[str, int],
+        resume: bool = True,
     ):
-        self.folder, self._columns = folder, dict(columns)
+        self.folder, self._columns, self._resume = folder, dict(columns), resume
         self._files = {name: folder / f"{i:03d}.f4" for i, name in enumerate(columns)}
         self._done: dict[int, str] = {}
         self._open(configuration)
@@ -71,6 +79,8 @@ class Folder:
         if manifest.is_file():
             found = _json(manifest)
             changed = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+            if not changed and not self._resume:
+                changed = ["weights, which have no checksum,"]
             if not changed:
                 self._done = self._read_done()
                 return
@@ -130,14 +140,32 @@ class Folder:
         self._done[batch] = key
 
     def read(self, name: str, rows: slice, columns: slice) -> np.ndarray:
-        """A block of a layer; nothing of the file stays mapped."""
+        """A block of a layer: read, not mapped, since what is mapped counts as memory in use."""
         k = self._columns[name]
-        held = np.memmap(self._files[name], VALUE, "r")
-        return np.array(held.reshape(-1, k)[rows, columns])
+        out = np.empty((rows.stop - rows.start, columns.stop - columns.start), VALUE)
+        with open(self._files[name], "rb", buffering=0) as handle:
+            if out.shape[1] == k:
+                handle.seek(rows.start * k * VALUE.itemsize)
+                _fill(handle, out)
+                return out
+            for i, row in enumerate(out, rows.start):
+                handle.seek((i * k + columns.start) * VALUE.itemsize)
+                _fill(handle, row)
+        return out
 
     def remove(self) -> None:
         """When the result is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _fill(handle: IO[bytes], out: np.ndarray) -> None:
+    """All of a contiguous array from a file that may give less at a time."""
+    left = memoryview(out.data).cast("B")
+    while left:
+        count = handle.readinto(left)  # type: ignore[attr-defined]
+        if not count:
+            raise DataError(f"{handle.name} ends early: damaged; delete its folder, run again")
+        left = left[count:]
 
 
 def row_blocks(spool: Memory | Folder, name: str, n: int, k: int) -> Iterator[np.ndarray]:
@@ -163,7 +191,7 @@ def size(n_bytes: float) -> str:
     Examples
     --------
     >>> size(3_211_264)
-    '3.2 MB'
+    '3.21 MB'
     """
     for unit in ("bytes", "KB", "MB", "GB"):
         if n_bytes < 1000:
