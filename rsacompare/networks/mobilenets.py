@@ -96,7 +96,10 @@ def _mobilenet(
             "imagenet_top1_source": TOP1_SOURCE,
             "citation": CITATION[version],
             "licence": registry()[path].licence,
-            "note": "trained on ImageNet; weights and activations of 8 bits",
+            "note": (
+                f"8-bit MobileNet {version} for {size} pixels, trained on ImageNet; top-1 by "
+                "TensorFlow Lite's hosted models"
+            ),
         },
         threads=threads,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from rsacompare.networks import default_layers
 from rsacompare.networks.graph import Graph, Place
 from rsacompare.networks.layer_ops import Reading, resolve
 from rsacompare.networks.network import Forward, Layer, Network
-from rsacompare.networks.preprocess import Preprocessing
+from rsacompare.networks.preprocess import Preprocessing, Resize
 from rsacompare.networks.tflite_file import WEIGHTED, Model, Operation, Tensor, read_model
 from rsacompare.schema.store import file_sha256
 
@@ -261,7 +261,8 @@ def dequantised(values: np.ndarray, tensor: Tensor) -> np.ndarray:
 def _preprocessing(tensor: Tensor) -> Preprocessing:
     """What a network takes by its file alone: pixels (int8: less 128) or, as float, -1 to 1."""
     height, width = tensor.shape[1:3]
-    size, resize = (height, width), "bicubic_antialias"
+    size = (height, width)
+    resize: Resize = "bicubic_antialias"
     if tensor.dtype == "float32":
         return Preprocessing(size, "tf", resize)
     if tensor.dtype == "uint8":
@@ -283,7 +284,12 @@ def _softmax(values: np.ndarray) -> np.ndarray:
 
 
 # what a layer spec asks to be done to an output; one without a fused activation is linear as it is
-_CHANGES = {"": np.asarray, "linear": np.asarray, "abs": np.abs, "softmax": _softmax}
+_CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "": np.asarray,
+    "linear": np.asarray,
+    "abs": np.abs,
+    "softmax": _softmax,
+}
 
 
 def _picture_input(file: Path, model: Model) -> int:
@@ -293,7 +299,8 @@ def _picture_input(file: Path, model: Model) -> int:
     if len(shapes) != 1 or not found or prod(shapes[found[0]]) == 0:
         listed = ", ".join(str(shape) for shape in shapes.values()) or "none"
         raise DataError(
-            f"{file} takes no RGB picture: one input (1, height, width, 3) is expected, got {listed}"
+            f"{file} takes no RGB picture: one input (1, height, width, 3) is expected, got "
+            f"{listed}"
         )
     tensor = model.tensors[found[0]]
     if shapes[found[0]][0] != 1 or tensor.dtype not in (*_INTEGERS, "float32"):

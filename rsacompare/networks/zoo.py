@@ -229,6 +229,10 @@ def _tflite(path: Path, held: Mapping[str, Any], options: Mapping[str, Any]) -> 
 
     if held["like"] is not None:
         raise ProtocolError(f"{path}: like= is for Keras models")
+    for key in options:
+        if key != "threads":
+            known = ["name", "preprocessing", "sets", "threads"]
+            raise ProtocolError(plugins.unknown(f"option of {path}", key, known))
     given = {k: v for k, v in held.items() if v is not None}
     if "preprocessing" in given:
         given["preprocessing"] = as_preprocessing(given["preprocessing"])

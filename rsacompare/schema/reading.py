@@ -61,7 +61,7 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
         return read_tree(path, "activations")
     plugin = plugins.find("networks", str(source))
     # what says that it returns a network is not made first: that may take minutes and a download
-    tree = None if _makes_network(plugin) else plugin(**options)
+    tree = None if makes_network(plugin) else plugin(**options)
     if not isinstance(tree, xr.DataTree):
         raise ProtocolError(_runs(source))
     return tree
@@ -75,14 +75,21 @@ def _runs(source: str | Path) -> str:
     )
 
 
-def _makes_network(plugin: Any) -> bool:
-    """Whether the annotation of a registered function names something else than a tree."""
+def makes_network(plugin: Any) -> bool | None:
+    """Whether a registered function returns a network that runs, and not a tree.
+
+    Returns
+    -------
+    bool or None
+        As its annotation says; None where it says nothing.
+    """
     try:
         made = inspect.signature(plugin).return_annotation
     except (TypeError, ValueError):
-        return False
-    unsaid = made is inspect.Signature.empty or made is Any
-    return not unsaid and not any(word in str(made) for word in ("DataTree", "Any"))
+        return None
+    if made is inspect.Signature.empty or "Any" in str(made):
+        return None
+    return "DataTree" not in str(made)
 
 
 def read_tree(path: str | Path, kind: str | None = None) -> xr.DataTree:

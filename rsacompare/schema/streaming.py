@@ -74,8 +74,9 @@ def _write_layer(group: Any, layer: StreamedLayer, ids: np.ndarray) -> None:
 def open_activations(path: str | Path) -> xr.DataTree:
     """Activations of a file of ours whose values are read only when they are used.
 
-    The file stays open while the tree lives, and what was read is not kept. Values are those that were checked when the file
-    was written; :func:`rsacompare.load_activations` reads and checks them all.
+    The file stays open while the tree lives, and what was read is not kept in memory. Values are
+    those that were checked when the file was written; :func:`rsacompare.load_activations` reads
+    and checks them all.
     """
     try:
         tree = xr.open_datatree(path, engine="h5netcdf", cache=False)

@@ -17,6 +17,7 @@ from rsacompare.datasets.load import fetch, load_dataset
 from rsacompare.errors import LabelError, ProtocolError
 from rsacompare.schema import labels, reading, store
 from rsacompare.schema.rdm_files import RdmOptions
+from rsacompare.schema.reading import makes_network
 from rsacompare.study import keys, running
 from rsacompare.study.protocol import Study
 from rsacompare.study.running import Extraction
@@ -104,6 +105,8 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
     table = study.brain[name] if group == "brain" else study.networks[name]
     if isinstance(source, str) and source in plugins.names(kind):
         loader = plugins.find(kind, source)
+        if group == "networks" and (makes_network(loader) or study.networks[name].stimuli):
+            return Extraction.of(study, name, source, _from_folder(study.folder, table.options))
         takes = inspect.signature(loader).parameters
         options = keys.check_options(f"{kind[:-1]} {source}", loader, table.options)
         # like a metric, simulated data follow the study's seed unless they are given their own
@@ -113,14 +116,14 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
         if group == "brain" and len(study.brain) == 1 and study.rois and "rois" in takes:
             options.setdefault("rois", list(study.rois))
         found = loader(**_from_folder(study.folder, options))
-        if group == "networks" and not isinstance(found, xr.DataTree):
-            return Extraction.of(study, name, found, source)
         if group == "networks":
-            running.check_table(study.networks[name], source, False, study.folder)
+            running.check_table(
+                study.networks[name], source, not isinstance(found, xr.DataTree), study.folder
+            )
         return found
     file = fetch(source) if isinstance(source, str) else source
     if group == "networks" and running.is_network_file(file, study.networks[name].stimuli):
-        return Extraction.of(study, name, file, table.source or name)
+        return Extraction.of(study, name, file, _from_folder(study.folder, table.options))
     options = keys.check_options(f"file {table.source or name}", RdmOptions, table.options)
     load = reading.load_activations if group == "networks" else load_dataset
     tree = load(file, **options)
@@ -146,7 +149,7 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         there = folder / (fixed if fixed == value else fixed.rpartition("/")[0])
         return str(folder / value) if there.exists() else value
 
-    names = ("path",) if "path" in options else ("betas", "labels", "masks")
+    names = ("path",) if "path" in options else ("betas", "labels", "masks", "weights")
     return {key: found(value) if key in names else value for key, value in options.items()}
 
 

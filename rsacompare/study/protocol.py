@@ -25,6 +25,7 @@ from rsacompare.metrics.evidence import Metric
 from rsacompare.metrics.registry import metric
 from rsacompare.networks.units import parse as parse_units
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
+from rsacompare.schema.reading import makes_network
 from rsacompare.study import keys, running
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
@@ -228,8 +229,11 @@ class Study(_Table):
             with keys.at(where):
                 factory = plugins.find(kind, source)
                 if isinstance(table, NetworkSource):
-                    running.check_table(table, source, running.runs(factory), self.folder)
-                keys.check_options(f"{kind[:-1]} {source}", factory, table.options)
+                    running.check_table(table, source, makes_network(factory), self.folder)
+                options = table.options
+                if isinstance(table, NetworkSource) and table.stimuli is not None:
+                    options = running.own_options(factory, options)
+                keys.check_options(f"{kind[:-1]} {source}", factory, options)
             return source
         file = self.folder / source
         if not file.is_file() and source not in registry():

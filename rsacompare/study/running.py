@@ -6,7 +6,6 @@ import difflib
 import inspect
 import json
 import re
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,32 +26,14 @@ if TYPE_CHECKING:
     from rsacompare.study.protocol import NetworkSource, Study
 
 UNITS = 1000  # of a layer, at random, unless the study says otherwise
+_OF_MODELS = ("preprocessing", "sets", "like")
 FORMAT = 1  # of kept activations: another number makes them again
-
-
-def runs(factory: Any) -> bool | None:
-    """Whether what a registered function returns runs here: None where only a call would tell."""
-    if isinstance(factory, Network):
-        return True
-    try:
-        kind = typing.get_type_hints(factory).get("return")
-    except (NameError, TypeError, AttributeError):
-        return None
-    if not inspect.isclass(kind):
-        return None
-    if issubclass(kind, xr.DataTree):
-        return False
-    return True if issubclass(kind, Network) or _is_keras(kind) else None
-
-
-def _is_keras(kind: type) -> bool:
-    return any(base.__module__.split(".")[0] == "keras" for base in kind.__mro__)
 
 
 def is_network_file(file: str | Path, with_stimuli: Any) -> bool:
     """Whether a file holds a network that runs; an `.h5` does where pictures are given with it."""
     suffix = Path(file).suffix.lower()
-    return suffix in (".keras", ".tflite") or (suffix == ".h5" and bool(with_stimuli))
+    return suffix in (".keras", ".tflite") or (suffix in (".h5", ".hdf5") and bool(with_stimuli))
 
 
 def check_table(table: NetworkSource, source: str, runs_here: bool | None, folder: Path) -> None:
@@ -116,6 +97,19 @@ def locate_stimuli(stimuli: str, folder: Path) -> str:
     )
 
 
+def own_options(factory: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that the registered function itself has to take.
+
+    The others are of :func:`rsacompare.networks.zoo.network`, for a function that returns a
+    `keras.Model`.
+    """
+    try:
+        taken = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return dict(options)
+    return {k: v for k, v in options.items() if k in taken or k not in _OF_MODELS}
+
+
 @dataclass(frozen=True)
 class Extraction:
     """A network, its layers and its pictures: all that is needed to make its activations."""
@@ -129,33 +123,37 @@ class Extraction:
     random_state: int
 
     @classmethod
-    def of(cls, study: Study, name: str, made: Any, source: str | Path) -> Extraction:
+    def of(
+        cls, study: Study, name: str, source: str | Path, options: Mapping[str, Any]
+    ) -> Extraction:
         """What a `[networks.NAME]` table asks for, checked as far as it can be before it runs.
 
         Parameters
         ----------
         study : Study
         name : str
-        made : Network, keras.Model, or path of a file that holds one
-        source : what the study calls it
+        source : str or path
+            A registered name, or a file.
+        options : mapping
+            Of the network, with paths that can be followed from here.
 
         Raises
         ------
         ProtocolError, DataError
             Layers, units, options or pictures that do not exist.
         """
-        from rsacompare.networks import images
+        from rsacompare.networks import images, zoo
 
         table = study.networks[name]
-        check_table(table, str(source), True, study.folder)
-        options = table.options if isinstance(made, Path) else {}
-        network = _network(made, options)
+        called = table.source or name
+        check_table(table, called, True, study.folder)
+        network = zoo.network(source, **options)
         layers = network.choose("default" if table.layers is None else table.layers)
         assert table.stimuli is not None  # check_table has seen to it
         sources = images.find_stimuli(locate_stimuli(table.stimuli, study.folder))
         units = UNITS if table.units is None else table.units
         parse_units(units)
-        return cls(name, str(source), network, layers, sources, units, study.random_state)
+        return cls(name, called, network, layers, sources, units, study.random_state)
 
     @property
     def stimulus_id(self) -> np.ndarray:
@@ -210,14 +208,6 @@ class Extraction:
             inputs[f"{self.source} (weights)"] = weights
         tree.attrs["inputs"] = json.dumps(inputs)
         return tree
-
-
-def _network(made: Any, options: Mapping[str, Any]) -> Network:
-    if isinstance(made, Network):
-        return made
-    from rsacompare.networks import zoo
-
-    return zoo.network(made, **options)
 
 
 def _kept(file: Path) -> xr.DataTree | None:
