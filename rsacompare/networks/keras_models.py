@@ -22,7 +22,8 @@ from rsacompare.errors import DataError, FetchError, ProtocolError
 from rsacompare.networks import engine
 from rsacompare.networks.keras_network import KerasNetwork
 from rsacompare.networks.layer_kinds import automatic_name
-from rsacompare.networks.preprocess import Preprocessing, preprocessing
+from rsacompare.networks.preprocess import Preprocessing
+from rsacompare.networks.presets import preprocessing
 
 TOP1_SOURCE = "Keras applications table (keras.io/api/applications)"
 TORCHVISION = "torchvision 0.29.2, IMAGENET1K_V1: its own network of this name"

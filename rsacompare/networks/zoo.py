@@ -16,8 +16,9 @@ from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.networks import engine, keras_models
 from rsacompare.networks.network import Network
-from rsacompare.networks.preprocess import PRESETS, Preprocessing
-from rsacompare.networks.preprocess import preprocessing as as_preprocessing
+from rsacompare.networks.preprocess import Preprocessing
+from rsacompare.networks.presets import PRESETS
+from rsacompare.networks.presets import preprocessing as as_preprocessing
 
 if TYPE_CHECKING:
     from rsacompare.networks.keras_network import KerasNetwork
@@ -47,7 +48,7 @@ def network(
     preprocessing : Preprocessing, str or mapping, optional
         How pictures become what the network takes. Files of Keras and models do not say, so there
         it must be given, or `like`; a name of
-        :data:`rsacompare.networks.preprocess.PRESETS` takes the model's size.
+        :data:`rsacompare.networks.presets.PRESETS` takes the model's size.
     sets : {name: layer specs}, optional
         For files and models: named layer sets; without a `default`, one is chosen by depth.
     like : str, optional
