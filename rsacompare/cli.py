@@ -177,7 +177,7 @@ def extract(
         ),
     ] = "1000",
     weights: Annotated[
-        str | None, typer.Option("--weights", "-w", help="A file, or a name the network knows.")
+        str | None, typer.Option("--weights", "-w", help="A file, imagenet, or random.")
     ] = None,
     preprocess: Annotated[
         list[str] | None,
@@ -217,7 +217,7 @@ def extract(
         chosen = [part for text in layers or ["default"] for part in text.split(",") if part]
         options = dict(map(_option, option or ()))
         if weights is not None:
-            options["weights"] = weights
+            options["weights"] = None if weights == "random" else weights
         with _messages(quiet), progress.stage_bars(quiet) as told:
             rate = Rate(told)
             tree = run_network(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.networks import images, spool
 from rsacompare.networks import units as units_
@@ -73,7 +74,8 @@ def extract(
     stimulus_id : sequence of str, optional
         Labels of the pictures; by default the names of the files.
     preprocessing : str, Preprocessing or mapping of its fields, optional
-        In place of the network's own: a preset's name, or itself, or some fields to change.
+        In place of the network's own: a preset's name, or itself, or some fields to change. For a
+        Keras file or model, which has none, it is needed.
     name : str, optional
         Of the network in the result.
     drop_constant : bool
@@ -111,13 +113,13 @@ def extract(
     ids = labels.as_stimulus_ids(list(sources), "stimuli", unique=True)
     fit = fit_rows(fit_on, ids)
     target = None if out is None else _writable(Path(out))
-    net = _network(network, options)
+    net, shown = _network(network, options, name, preprocessing)
     specs = net.choose(layers)
     plans = units_.plan(units, [net.layer(spec) for spec in specs], int(random_state))
     job = Job(
         network=net,
         name=labels.safe_name(name or net.name),
-        preprocessing=preprocessing_of(net, preprocessing),
+        preprocessing=preprocessing_of(net, shown),
         plans=dict(zip(specs, plans, strict=True)),
         ids=ids,
         fit=fit,
@@ -144,16 +146,22 @@ def extract(
     return streaming.open_activations(target)
 
 
-def _network(network: Any, options: Mapping[str, Any]) -> Network:
+def _network(
+    network: Any, options: dict[str, Any], name: str | None, preprocessing: Any
+) -> tuple[Network, Any]:
+    """The network, and the preprocessing that is still to be set in place of its own."""
     if isinstance(network, Network):
         if options:
             raise ProtocolError(
                 f"{network.name} is a network already and takes no {labels.listed([*options])}"
             )
-        return network
+        return network, preprocessing
     from rsacompare.networks.zoo import network as find
 
-    return find(network, **options)
+    if isinstance(network, str) and network in plugins.names("networks"):
+        return find(network, **options), preprocessing
+    # a file or a model of somebody's does not say how it takes pictures
+    return find(network, name=name, preprocessing=preprocessing, **options), None
 
 
 def _writable(target: Path) -> Path:
@@ -177,8 +185,7 @@ def _is_there(target: Path, job: Job, sources: images.Stimuli) -> bool:
     except (KeyError, ValueError):
         why = "is no extraction of ours"
     else:
-        wanted = job.configuration()
-        differ = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+        differ = spool.differing(job.configuration(), found)
         if not differ and not job.has_checksum:
             differ = ["weights, without checksum,"]
         if not differ and inputs.get(pictures_of(job.ids)) != images.digest(sources):

@@ -13,6 +13,7 @@ from rsacompare.errors import ProtocolError
 from rsacompare.networks import presets
 from rsacompare.networks.network import Network
 from rsacompare.networks.preprocess import Preprocessing
+from rsacompare.networks.spool import UNIT_INDICES
 from rsacompare.networks.units import Plan
 from rsacompare.schema import labels, store
 
@@ -47,7 +48,7 @@ class Job:
                 spec: [plan.layer.op, *plan.layer.shape] for spec, plan in self.plans.items()
             },
             "units": self.units,
-            "units of each layer": store.digest(*(plan.neuroid for plan in self.plans.values())),
+            UNIT_INDICES: store.digest(*(plan.neuroid for plan in self.plans.values())),
             "seed": self.random_state,
             "preprocessing": self.preprocessing.as_dict(),
             "batch size": self.batch_size,

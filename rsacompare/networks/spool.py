@@ -23,6 +23,7 @@ from rsacompare.schema import store
 
 log = logging.getLogger("rsacompare")
 VALUE = np.dtype("<f4")
+UNIT_INDICES = "units drawn"  # of the configuration: a digest of them all
 BLOCK = 1 << 24  # bytes of a block read back: what a pass over a layer holds in memory
 
 
@@ -78,7 +79,7 @@ class Folder:
         manifest = self.folder / "configuration.json"
         if manifest.is_file():
             found = _json(manifest)
-            changed = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+            changed = differing(wanted, found)
             if not changed and not self._resume:
                 changed = ["weights, which have no checksum,"]
             if not changed:
@@ -183,6 +184,12 @@ def column_blocks(spool: Memory | Folder, name: str, n: int, k: int) -> Iterator
     step = max(1, BLOCK // (n * VALUE.itemsize))
     for start in range(0, k, step):
         yield spool.read(name, slice(0, n), slice(start, min(start + step, k)))
+
+
+def differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """What two configurations do not share; that the units are others follows from most of it."""
+    differ = sorted(k for k in {*wanted, *found} if wanted.get(k) != found.get(k))
+    return [k for k in differ if k != UNIT_INDICES] or differ
 
 
 def size(n_bytes: float) -> str:
