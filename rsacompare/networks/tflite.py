@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -14,22 +13,13 @@ import numpy as np
 
 from rsacompare.errors import DataError, MissingDependency, ProtocolError
 from rsacompare.networks import default_layers
-from rsacompare.networks.graph import Graph, Place
 from rsacompare.networks.layer_ops import Reading, resolve
 from rsacompare.networks.network import Forward, Layer, Network
 from rsacompare.networks.preprocess import Preprocessing, Resize
-from rsacompare.networks.tflite_file import WEIGHTED, Model, Operation, Tensor, read_model
+from rsacompare.networks.tflite_file import Model, Tensor, read_model
+from rsacompare.networks.tflite_graph import graph_of, label, readable
 from rsacompare.schema.store import file_sha256
 
-# last parts of a tensor's name that say no more than the kind of operation does
-_GENERIC = re.compile(
-    r"(relu\w?|bias_?add|add_fold|conv2d(_fold)?|depthwise_fold|matmul|fusedbatchnorm\w*"
-    r"|batch_?norm\w*|softmax|reshape)(_\d+)?(:\d+)?",
-    re.IGNORECASE,
-)
-# as layer specs call them, for Keras models too
-_KINDS = {"depthwise_conv": "conv", "conv_transpose": "conv", "relu6": "relu",
-          "concatenate": "concat"}  # fmt: skip
 FUSED_NAMES = {"relu": "ReLU", "relu6": "ReLU6"}
 _INTEGERS = {"uint8": (0, 255), "int8": (-128, 127)}
 
@@ -93,8 +83,8 @@ class TFLiteNetwork(Network):
                 f"network {self.name} takes {taken.dtype}, the preprocessing makes "
                 f"{self.preprocessing.dtype}"
             )
-        self._operations = _readable(self._model)
-        self._graph = _graph(self._model, self._operations)
+        self._operations = readable(self._model)
+        self._graph = graph_of(self._model, self._operations)
         self._by_original = {
             self._model.tensors[op.output].name: k for k, op in enumerate(self._operations, 1)
         }
@@ -112,7 +102,7 @@ class TFLiteNetwork(Network):
     def layers(self) -> list[Layer]:
         """All operations, in the order they run."""
         return [
-            self._as_layer(k, place.name, _label(self._operations[k - 1]))
+            self._as_layer(k, place.name, label(self._operations[k - 1]))
             for k, place in enumerate(self._graph.places)
             if k
         ]
@@ -131,10 +121,10 @@ class TFLiteNetwork(Network):
             No such layer (with the nearest name), or no such operation there.
         """
         reading = self._read(spec)
-        label = _label(self._operations[reading.place - 1])
+        op = label(self._operations[reading.place - 1])
         if reading.op in ("logits", "softmax", "abs", "block"):
-            label = reading.op
-        return self._as_layer(reading.place, spec, label)
+            op = reading.op
+        return self._as_layer(reading.place, spec, op)
 
     def _as_layer(self, place: int, name: str, op: str) -> Layer:
         found = self._graph.places[place]
@@ -176,10 +166,19 @@ class TFLiteNetwork(Network):
                 for spec, shape in shapes.items()
             }
             for row, picture in enumerate(pictures):
-                interpreter.set_tensor(self._input, picture[None])
-                interpreter.invoke()
+                try:
+                    interpreter.set_tensor(self._input, picture[None])
+                    interpreter.invoke()
+                except (ValueError, RuntimeError) as err:
+                    raise DataError(self._refusal(err)) from err
                 for spec, index in wanted.items():
-                    values = dequantised(interpreter.get_tensor(index), tensors[index])[0]
+                    found = interpreter.get_tensor(index)
+                    if found.shape != tensors[index].shape:
+                        raise DataError(
+                            f"{self.file} is damaged: layer {spec} is {found.shape}, and by the "
+                            f"file {tensors[index].shape}"
+                        )
+                    values = dequantised(found, tensors[index])[0]
                     out[spec][row] = _CHANGES[readings[spec].change](values)
             return out
 
@@ -201,9 +200,11 @@ class TFLiteNetwork(Network):
                 )
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as err:
-            said = " ".join(str(err).split())
-            raise DataError(f"TFLite cannot run {self.file}: {said}") from err
+            raise DataError(self._refusal(err)) from err
         return interpreter
+
+    def _refusal(self, err: Exception) -> str:
+        return f"TFLite cannot run {self.file}: {' '.join(str(err).split())}"
 
 
 def interpreter_module() -> ModuleType:
@@ -309,113 +310,3 @@ def _picture_input(file: Path, model: Model) -> int:
             "float32 is expected"
         )
     return found[0]
-
-
-def _readable(model: Model) -> list[Operation]:
-    """The operations whose output for one picture has a fixed size."""
-    return [
-        operation
-        for operation in model.operations
-        if len(shape := model.tensors[operation.output].shape) > 1
-        and shape[0] == 1
-        and prod(shape) > 0
-    ]
-
-
-def _label(operation: Operation) -> str:
-    return f"{operation.op}+{operation.fused}" if operation.fused else operation.op
-
-
-def _graph(model: Model, operations: list[Operation]) -> Graph:
-    """The operations as the places that layer specs and the default set are found among.
-
-    The first place is the picture.
-    """
-    taken = model.inputs[0]
-    shape = model.tensors[taken].shape[1:]
-    places = [Place("picture", None, None, "input", "", [], [shape], 0, False)]
-    made = {taken: 0}
-    kept = {id(operation) for operation in operations}
-    names = iter(short_names([(model.tensors[o.output].name, o.op) for o in operations]))
-    before = {taken: 0}
-    for operation in model.operations:
-        weighted = operation.op in WEIGHTED
-        before[operation.output] = weighted + max(
-            (before.get(tensor, 0) for tensor in operation.inputs), default=0
-        )
-        parents = [made[tensor] for tensor in operation.inputs if tensor in made]
-        if id(operation) not in kept:  # nothing to read: what it takes leads on to its users
-            if parents:
-                made[operation.output] = parents[0]
-            continue
-        index = len(places)
-        for parent in dict.fromkeys(parents):
-            places[parent].consumers.append(index)
-        places.append(
-            Place(
-                name=next(names),
-                operation=None,
-                node=None,
-                kind=_KINDS.get(operation.op, operation.op),
-                fused=_KINDS.get(operation.fused, operation.fused),
-                inputs=[(parent, (parent, 0)) for parent in parents],
-                shapes=[model.tensors[operation.output].shape[1:]],
-                n_parameters=operation.n_parameters,
-                weighted=weighted,
-                before=before[operation.output],
-            )
-        )
-        made[operation.output] = index
-    ends = [made[tensor] for tensor in model.outputs if made.get(tensor)]
-    return Graph(
-        places,
-        {place.name: k for k, place in enumerate(places) if k},
-        {},
-        ends or [len(places) - 1],
-        shape,
-        model.tensors[taken].dtype,
-    )
-
-
-def short_names(tensors: Sequence[tuple[str, str]]) -> list[str]:
-    """Short, readable and unique names from those of the tensors.
-
-    Parameters
-    ----------
-    tensors : sequence of (name in the file, kind of operation)
-
-    Examples
-    --------
-    >>> short_names([
-    ...     ("Net/Net/Conv2d_0/Relu6;Net/Net/Conv2d_0/add_fold", "conv"),
-    ...     ("Net/Logits/Conv2d_1c_1x1/BiasAdd", "conv"),
-    ...     ("Net/Predictions/Softmax", "softmax"),
-    ...     ("StatefulPartitionedCall:0", "add"),
-    ... ])
-    ['Conv2d_0', 'Logits_Conv2d_1c_1x1', 'Predictions', 'add']
-    """
-    firsts = [name.split(";")[0].strip("/").split("/") for name, _ in tensors]
-    scopes = [parts[0] for parts in firsts if len(parts) > 1]
-    scope = max(set(scopes), key=scopes.count) if scopes else ""
-    common = bool(scope) and scopes.count(scope) > len(firsts) / 2
-    names = []
-    for parts, (_, op) in zip(firsts, tensors, strict=True):
-        while common and len(parts) > 1 and parts[0] == scope:
-            parts = parts[1:]
-        while len(parts) > 1 and _GENERIC.fullmatch(parts[-1]):
-            parts = parts[:-1]
-        if len(parts) > 1 and parts[-2].startswith(f"{parts[-1]}_"):
-            parts = parts[:-1]  # AvgPool_1a/AvgPool
-        name = re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join(parts)).strip("_")
-        if not name or re.match(r"(StatefulPartitionedCall|Identity)(_|$)", name):
-            name = op
-        names.append(name)
-    used: set[str] = set()
-    for k, name in enumerate(names):
-        new, number = name, 1
-        while new in used or (new != name and new in names):
-            number += 1
-            new = f"{name}_{number}"
-        names[k] = new
-        used.add(new)
-    return names

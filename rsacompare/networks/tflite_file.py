@@ -38,7 +38,7 @@ _HOLDS_PARAMETERS = (*WEIGHTED, "add", "subtract", "multiply", "divide", "prelu"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file: its values are known (`constant`) or computed.
+    """A tensor of the file: its values are known (`constant`), kept (`variable`) or computed.
 
     `scale` and `zero_point` are empty where it is not quantised; with more than one they belong to
     the slices of dimension `axis`.
@@ -51,6 +51,7 @@ class Tensor:
     zero_point: np.ndarray
     axis: int
     constant: bool
+    variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,16 @@ def _graph(graph: _Table, codes: list[int], sizes: list[int]) -> Model:
     tensors = [_tensor(t, sizes) for t in graph.tables(0)]
     inputs, outputs = (_indices(graph, k, tensors) for k in (1, 2))
     fixed = {i for i, tensor in enumerate(tensors) if tensor.constant}
+    known = {*inputs, *fixed}
     operations = []
     for table in graph.tables(3):
         code = _at(codes, table.number(0, "I"), "operation code")
         taken = _indices(table, 1, tensors)
         given = _indices(table, 2, tensors)
+        for index in taken:
+            if index not in known and prod(tensors[index].shape) and not tensors[index].variable:
+                raise _Broken(f"nothing makes tensor '{tensors[index].name}', which is used")
+        known.update(given)
         if not given:
             continue
         if taken and fixed.issuperset(taken):
@@ -239,7 +245,9 @@ def _tensor(table: _Table, sizes: list[int]) -> Tensor:
             raise _Broken(f"tensor '{table.text(3)}' has {len(scale)} scales for shape {shape}")
         if len(zero) not in (0, 1, len(scale)) or not np.isfinite(scale).all():
             raise _Broken(f"tensor '{table.text(3)}' has scales that make no sense")
-    return Tensor(table.text(3), shape, dtype, scale, zero, axis, bool(stored))
+    return Tensor(
+        table.text(3), shape, dtype, scale, zero, axis, bool(stored), bool(table.number(5, "b"))
+    )
 
 
 def _indices(table: _Table, field: int, tensors: list[Tensor]) -> list[int]:
