@@ -18,7 +18,7 @@ from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.networks.network import Network
 from rsacompare.networks.units import parse as parse_units
-from rsacompare.schema import labels, store, streaming
+from rsacompare.schema import labels, store, streaming, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +189,7 @@ class Extraction:
         from rsacompare.networks.extract import extract
 
         file = None if folder is None else folder / f"{self.name}-{self.digest()[:12]}.nc"
-        tree = None if file is None or not file.is_file() else _kept(file)
+        tree = None if file is None or not file.is_file() else self._kept(file)
         if tree is None:
             tree = extract(
                 self.network,
@@ -209,10 +209,13 @@ class Extraction:
         tree.attrs["inputs"] = json.dumps(inputs)
         return tree
 
-
-def _kept(file: Path) -> xr.DataTree | None:
-    """Activations of an earlier run; None where the file is broken."""
-    try:
-        return streaming.open_activations(file)
-    except DataError:
-        return None
+    def _kept(self, file: Path) -> xr.DataTree | None:
+        """Activations of an earlier run; None where the file is broken."""
+        try:
+            tree = streaming.open_activations(file)
+            found = [data["stimulus_id"].values.tolist() for _, _, data in trees.iter_layers(tree)]
+        except (DataError, KeyError, OSError):
+            return None
+        wanted = self.stimulus_id.tolist()
+        whole = len(found) == len(self.layers) and all(ids == wanted for ids in found)
+        return tree if whole else None
