@@ -198,8 +198,9 @@ def _graph(graph: _Table, codes: list[int], sizes: list[int]) -> Model:
         taken = _indices(table, 1, tensors)
         given = _indices(table, 2, tensors)
         for index in taken:
-            if index not in known and prod(tensors[index].shape) and not tensors[index].variable:
-                raise _Broken(f"nothing makes tensor '{tensors[index].name}', which is used")
+            if index in known or 0 in tensors[index].shape or tensors[index].variable:
+                continue
+            raise _Broken(f"nothing makes tensor '{tensors[index].name}', which is used")
         known.update(given)
         if not given:
             continue

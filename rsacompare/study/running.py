@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rsacompare.study.protocol import NetworkSource, Study
 
 UNITS = 1000  # of a layer, at random, unless the study says otherwise
+_IDENTITY = ("weights_sha256", "framework")  # attributes of a network that its output depends on
 _OF_MODELS = ("preprocessing", "sets", "like")
 FORMAT = 1  # of kept activations: another number makes them again
 
@@ -168,7 +169,7 @@ class Extraction:
         seeds = self.units not in ("all", "channel-mean", "yu2018", "god2017")
         return store.digest(
             FORMAT,
-            {k: str(v) for k, v in self.network.attrs.items()},
+            {k: str(self.network.attrs.get(k)) for k in _IDENTITY},
             self.network.preprocessing.as_dict(),
             [(layer.name, layer.op, layer.shape) for layer in layers],
             self.units,
@@ -181,6 +182,8 @@ class Extraction:
     ) -> xr.DataTree:
         """The activations: those kept in `folder` where all is as it was, else made and kept.
 
+        Of a network that does not say what its weights are (`weights_sha256`) they are made anew.
+
         Raises
         ------
         DataError, ProtocolError
@@ -189,7 +192,8 @@ class Extraction:
         from rsacompare.networks.extract import extract
 
         file = None if folder is None else folder / f"{self.name}-{self.digest()[:12]}.nc"
-        tree = None if file is None or not file.is_file() else self._kept(file)
+        weights = self.network.attrs.get("weights_sha256")
+        tree = self._kept(file) if file is not None and weights and file.is_file() else None
         if tree is None:
             tree = extract(
                 self.network,
@@ -203,7 +207,6 @@ class Extraction:
                 progress=progress,
             )
         inputs = json.loads(tree.attrs.get("inputs", "{}"))
-        weights = self.network.attrs.get("weights_sha256")
         if weights:
             inputs[f"{self.source} (weights)"] = weights
         tree.attrs["inputs"] = json.dumps(inputs)

@@ -168,6 +168,21 @@ def test_what_was_extracted_is_kept_and_used_again(study, tmp_path):
     assert (out / "scores.csv").read_bytes() == first
 
 
+def test_weights_that_nobody_can_tell_apart_are_not_taken_for_the_same(
+    study, tmp_path, monkeypatch
+):
+    def anonymous(weights: str = "one") -> Columns:
+        net = Columns(weights)
+        del net.attrs["weights_sha256"]
+        return net
+
+    monkeypatch.setitem(plugins._registered["networks"], "anonymous", anonymous)
+    file = study(('source = "columns"', 'source = "anonymous"'))
+    pipeline.run(file, tmp_path / "out")
+    pipeline.run(file, tmp_path / "out")
+    assert Columns.batches == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [
