@@ -14,7 +14,7 @@ import pytest
 from rsacompare import plugins
 from rsacompare.datasets.load import fetch
 from rsacompare.datasets.pictures92 import pictures
-from rsacompare.errors import DataError, FetchError, ProtocolError
+from rsacompare.errors import DataError, FetchError, MissingDependency, ProtocolError
 from rsacompare.networks.preprocess import Preprocessing
 from rsacompare.networks.tflite import TFLiteNetwork, as_input, dequantised
 from rsacompare.networks.tflite_file import Tensor, read_model
@@ -361,3 +361,62 @@ def test_bytes_changed_anywhere_never_end_the_process(network, tmp_path):
     ran, refused = map(int, done.stdout.split())
     assert ran > 10
     assert refused > 10
+
+
+def test_without_an_interpreter_the_install_line_is_told(network, monkeypatch):
+    net = network(SMALL)
+    for module in ("ai_edge_litert", "tensorflow", "tensorflow.lite.python"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert net.layers()  # the table needs none
+    with pytest.raises(MissingDependency, match="pip install ai-edge-litert"):
+        net.forward(["Predictions"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the converter
+@pytest.mark.parametrize("kind", ["float", "int8"])
+def test_a_converted_keras_model_gives_the_activations_of_keras(tmp_path, kind):
+    """Fused activations, shortcuts and scales per channel, judged by Keras."""
+    tf = pytest.importorskip("tensorflow", reason="pip install tensorflow")
+    keras = tf.keras
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    first = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(image)
+    deep = keras.layers.DepthwiseConv2D(3, padding="same", name="deep")(first)
+    added = keras.layers.Add(name="added")([first, deep])
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(added)
+    answer = keras.layers.Dense(5, bias_initializer="ones", name="answer")(pooled)
+    model = keras.Model(image, keras.layers.Softmax(name="softmax")(answer))
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (12, 16, 16, 3)).astype(np.float32)
+    scaled = pixels / 127.5 - 1
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if kind == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([one[None]] for one in scaled)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    file = tmp_path / f"{kind}.tflite"
+    file.write_bytes(converter.convert())
+
+    net = TFLiteNetwork(file)
+    layers = net.layers()
+    ops = [layer.op for layer in layers]
+    assert ops.count("conv+relu") == 1
+    for op in ("depthwise_conv", "add", "dense", "softmax"):
+        assert ops.count(op) == 1, ops
+    images = np.stack([net.preprocessing(p) for p in pixels.astype(np.uint8)])
+    parts = keras.Model(image, {"conv+relu": first, "add": added, "dense": answer})
+    expected = {key: np.asarray(value) for key, value in parts(scaled).items()}
+    specs = {key: layers[ops.index(key)].name for key in expected}
+    found = net.forward(list(specs.values()))(images)
+    for key, spec in specs.items():
+        span = np.ptp(expected[key])
+        tolerance = 1e-5 if kind == "float" else 0.03 * span
+        np.testing.assert_allclose(found[spec], expected[key], atol=tolerance, err_msg=key)
+    counts = {layer.op: layer.n_parameters for layer in layers}
+    assert counts["conv+relu"] == 3 * 3 * 3 * 8 + 8
+    assert counts["dense"] == 8 * 5 + 5
+    assert [layers[ops.index(key)].depth for key in ("conv+relu", "add", "dense")] == [
+        pytest.approx(k / 3) for k in (1, 2, 3)
+    ]
