@@ -137,7 +137,13 @@ def read_onnx(path: Path) -> Graph:
         ) from err
     if not graph.node:
         raise DataError(f"{path}: expected an ONNX file with a network, found an empty graph")
-    return _FileReader(path, graph).read()
+    try:
+        return _FileReader(path, graph).read()
+    except (KeyError, TypeError, ValueError, IndexError) as err:  # an attribute lacks, or has lost
+        raise DataError(  # its type: not what ONNX says of its operation
+            f"{path}: a node of the network lacks what its operation needs ({err}); the file is "
+            "damaged or of no valid ONNX"
+        ) from err
 
 
 class _FileReader:
