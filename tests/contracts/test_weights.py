@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="pip install onnx: weights are read fr
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from rsacompare.errors import DataError, FetchError, ProtocolError  # noqa: E402
+from rsacompare.errors import DataError, FetchError, MissingDependency, ProtocolError  # noqa: E402
 from rsacompare.networks import alexnet, loading, lrn, squeezenet, weights  # noqa: E402
 from rsacompare.networks.onnx_weights import load_weights_onnx, model_graph  # noqa: E402
 
@@ -226,6 +227,13 @@ def test_no_damage_gets_past(model, arrays, tmp_path, suffix):
         path.write_bytes(bytes(content))
         with refused if cut else contextlib.suppress(DataError):
             loading.load_weights(model, path)
+
+
+def test_without_onnx(model, arrays, tmp_path, monkeypatch):
+    path = write(tmp_path / "w.onnx", arrays)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'rsacompare\[networks\]'"):
+        load_weights_onnx(model, path)
 
 
 def test_npz_of_another_network(model, tmp_path):
