@@ -44,6 +44,8 @@ def registry() -> dict[str, Entry]:
 def _link(address: str) -> str:
     if address.startswith("doi:"):
         return f"[DOI](https://doi.org/{address[4:].rsplit('/', 1)[0]})"
+    if "/resolve/main/" in address:  # a mirror without commits to name; the checksum pins the file
+        return f"[mirror]({address})"
     return f"[pinned]({address})" if address else "none: computed"
 
 

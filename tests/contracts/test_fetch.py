@@ -258,7 +258,7 @@ def test_unknown_file_and_resolve(entry, tmp_path, monkeypatch):
 
 
 def test_registry_is_complete():
-    assert len(registry()) == 17 + 6 + 15
+    assert len(registry()) == 17 + 2 + 6 + 15
     for path, entry in registry().items():
         assert entry.licence, path
         assert entry.what, path
@@ -268,6 +268,9 @@ def test_registry_is_complete():
             assert entry.address == f"doi:10.6084/m9.figshare.7387130/{name}"
             continue
         assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256), path
+        if path.startswith("networks/"):  # onnx/models serves no LFS files any more
+            assert entry.address.startswith("https://huggingface.co/onnxmodelzoo/legacy_models/")
+            continue
         # a pinned commit, not a branch that moves
         assert not entry.address or re.search(r"/[0-9a-f]{40}/", entry.address), path
 
@@ -277,7 +280,7 @@ def test_registry_equals_the_files_at_hand():
     if not load_from:
         pytest.skip("RSACOMPARE_DATA is not set: the real files are not here")
     for path, entry in registry().items():
-        if entry.sha256:
+        if entry.sha256 and not path.startswith("networks/"):  # 244 MB each, not kept beside
             assert str(load.fetch(path)).startswith(load_from)
 
 
