@@ -136,8 +136,9 @@ def finished(
     from rsacompare.networks.weights import weights_digest
 
     chosen = default_preprocessing(name) if shown is None else preprocessing(shown)
-    net = KerasNetwork(model, name, chosen, sets, attrs)
-    check(net, name, shapes or {})
+    net = KerasNetwork(model, name, chosen, None, attrs)
+    check(net, name, shapes or {})  # before its sets: a missing layer is told with the others
+    net.sets = {**net.sets, **(sets or {})}
     net.attrs = {**net.attrs, "weights_sha256": weights_digest(model)}
     return net
 
