@@ -17,7 +17,6 @@ The rules, the same for every network:
 
 from __future__ import annotations
 
-import difflib
 import io
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -25,38 +24,18 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from rsacompare.errors import DataError, MissingDependency, ProtocolError
+from rsacompare.networks import picture_checks as checks
 
 if TYPE_CHECKING:
     from PIL import Image
 
 # Pillow's own limit against files that unpack to fill the memory
 MOST_PIXELS = 89_478_485
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "MPO")
+# no JPEG 2000: cut anywhere, it is a blurred picture and no error
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm",
-    ".pgm", ".pbm", ".pnm", ".jp2",
-)  # fmt: skip
-_READABLE = "JPEG, PNG, BMP, GIF, TIFF, WebP, PPM or JPEG 2000"
-# what a file that is no picture often is: (where the mark stands, the mark, its name)
-_MARKS = (
-    (4, b"ftyphei", "HEIC, a phone's format; convert it to PNG or JPEG"),
-    (4, b"ftypmif1", "HEIF, a phone's format; convert it to PNG or JPEG"),
-    (4, b"ftypavif", "AVIF; convert it to PNG"),
-    (0, b"%PDF", "a PDF"),
-    (0, b"%!PS", "PostScript"),
-    (0, b"8BPS", "a Photoshop file; export it as PNG"),
-    (0, b"\x89HDF", "an HDF5 file"),
-    (0, b"MATLAB", "a MATLAB file"),
-    (0, b"\x93NUMPY", "a numpy array; load it and give the array"),
-    (0, b"PK\x03\x04", "a zip archive; unpack it"),
-    (0, b"\x1f\x8b", "gzip-compressed; unpack it"),
-    (0, b"<svg", "an SVG drawing; export it as PNG"),
-    (0, b"<!DOCTYPE", "a web page, perhaps of a download that failed"),
-    (0, b"<html", "a web page, perhaps of a download that failed"),
-    (0, b"<?xml", "XML text"),
-    (0, b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
-    (0, b"/annex/objects", "a git-annex pointer; fetch the file itself with 'git annex get'"),
-    (0, b"../.git/annex", "a git-annex pointer; fetch the file itself with 'git annex get'"),
+    ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 
 
@@ -100,8 +79,8 @@ def read_image(
     if isinstance(source, (str, Path)):
         path = Path(source)
         where = f"{where} ({path})" if where else str(path)
-        _require_file(path, where)
         try:
+            checks.require_file(path, where)
             with path.open("rb") as file:
                 return _decode(file, where, behind)
         except OSError as err:
@@ -147,19 +126,6 @@ def _colour(background: Any) -> np.ndarray | None:
     return colour.astype(np.float64)
 
 
-def _require_file(path: Path, where: str) -> None:
-    if path.is_dir():
-        raise DataError(f"{where} is a folder, a picture is expected")
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, beside, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        link = " (a link that leads nowhere)" if path.is_symlink() else ""
-        raise DataError(f"{where}: no such file{link}{hint}")
-    if not path.is_file():
-        raise DataError(f"{where} is not a file")
-
-
 def _guarded(read: Any, source: Any, where: str, background: np.ndarray | None) -> np.ndarray:
     """`read`, with whatever Pillow raises for a broken file told as one sentence."""
     try:
@@ -191,25 +157,19 @@ def _decode_file(file: IO[bytes], where: str, background: np.ndarray | None) -> 
     try:
         image = pil.Image.open(file, formats=FORMATS)
     except pil.UnidentifiedImageError as err:
-        raise DataError(f"{where} {_what(head)}") from err
+        raise DataError(f"{where} {checks.what_it_is(head)}") from err
     except (pil.Image.DecompressionBombError, pil.Image.DecompressionBombWarning) as err:
         raise DataError(f"{where} is too large: {err}; shrink it first") from err
+    if head[:2] in (b"P1", b"P2", b"P3"):  # a last number cut short is still a number
+        raise DataError(f"{where} is a PPM in text form; save it in binary form or as PNG")
+    if image.format in ("JPEG", "MPO"):
+        checks.require_end(file, where)
     if image.format == "PNG":  # reading alone skips the checksums
         image.verify()
         file.seek(0)
         image = pil.Image.open(file, formats=FORMATS)
     with image:
         return _from_image(image, where, background)
-
-
-def _what(head: bytes) -> str:
-    """What a file is that is no picture."""
-    for at, mark, name in _MARKS:
-        if head[at:].lstrip()[: len(mark)].lower() == mark.lower():
-            return f"is no picture that can be read: it is {name}"
-    return (
-        f"is no picture that can be read, or one broken at its beginning: {_READABLE} is expected"
-    )
 
 
 def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -> np.ndarray:
@@ -232,35 +192,47 @@ def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -
             f"{where} is a JPEG in CMYK without Adobe's mark: nothing says whether its values are "
             "inverted; save it as RGB"
         )
+    deep = checks.is_16_bit(image)
+    known_white = deep or image.format == "PPM"
+    if image.format == "TIFF":
+        checks.require_plain_tiff(image, where)
     image.load()
-    image = pillow().ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return _from_16_bit(image, where, background)
-    if image.mode in ("I", "F", "LAB", "HSV"):
+    try:
+        image = pillow().ImageOps.exif_transpose(image)
+    except Exception as err:  # Pillow raises many kinds
         raise DataError(
-            f"{where} holds {image.mode} pixels ("
-            f"{'32-bit numbers' if image.mode in 'IF' else 'a colour space'} without a stated "
-            "black and white); save it as 8-bit RGB"
+            f"{where}: its EXIF is broken ({err}), so that nothing says which way is up; save it "
+            "anew without EXIF"
+        ) from err
+    if image.mode.startswith("I;16") or (image.mode == "I" and known_white):
+        rgba = _from_16_bit(image)
+    elif image.mode in ("I", "F", "LAB", "HSV"):
+        kind = "a colour space" if image.mode in ("LAB", "HSV") else "numbers"
+        raise DataError(
+            f"{where} holds {image.mode} pixels: {kind} without a stated black and white; save it "
+            "as 8-bit RGB"
         )
-    if image.has_transparency_data:
-        if image.mode == "La":
-            image = image.convert("LA")
-        return _flattened(np.asarray(image.convert("RGBA")), where, background)
-    return np.array(image.convert("RGB"))
+    elif image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image
+        rgba = np.asarray(image.convert("RGBA"))
+    else:
+        rgba = np.array(image.convert("RGB"))
+    # kept is the high byte: of numbers that go to 4095 next to nothing
+    if deep and rgba[..., :3].max() < 16:
+        raise DataError(
+            f"{where} is stored in 16 bits but holds nothing above 4095: that may be its white, "
+            "and 65535 is not; save it as 8-bit"
+        )
+    return _flattened(rgba, where, background) if rgba.shape[2] == 4 else rgba
 
 
-def _from_16_bit(image: Image.Image, where: str, background: np.ndarray | None) -> np.ndarray:
+def _from_16_bit(image: Image.Image) -> np.ndarray:
+    """Grey in 16 bits as RGBA; Pillow's own way to RGB would make it white."""
     values = np.asarray(image).astype(np.int64)
-    top = int(values.max())
-    if 0 < top < 4096:
-        raise DataError(
-            f"{where} is stored in 16 bits but holds no value above {top}: its white may be 4095 "
-            "or 1023, not 65535; save it as 8-bit"
-        )
     grey = (values >> 8).astype(np.uint8)
     key = image.info.get("transparency")
-    alpha = np.full_like(grey, 255) if key is None else np.where(values == key, 0, 255)
-    return _flattened(np.stack([grey, grey, grey, alpha.astype(np.uint8)], -1), where, background)
+    alpha = np.where(values == key, 0, 255) if key is not None else np.full(grey.shape, 255)
+    return np.stack([grey, grey, grey, alpha.astype(np.uint8)], axis=-1)
 
 
 def _flattened(rgba: np.ndarray, where: str, background: np.ndarray | None) -> np.ndarray:
@@ -314,7 +286,7 @@ def _eight_bit(array: np.ndarray, where: str) -> np.ndarray:
             "(0 to 255) or float (0 to 1)"
         )
     low, high = float(array.min()), float(array.max())
-    if not (0 <= low and high <= 1):  # NaN fails too
+    if not (low >= 0 and high <= 1):  # NaN fails too
         raise DataError(
             f"{where}: floats of a picture must lie from 0 to 1, got {low:g} to {high:g}; if they "
             "are 0 to 255, round them to uint8"

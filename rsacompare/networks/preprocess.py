@@ -1,11 +1,4 @@
-"""From a picture to what a network takes: part of the network's identity.
-
-Resizes `nearest`, `bilinear` and `bicubic` are Pillow's on 8-bit pixels: `nearest` is what
-``keras.utils.load_img(target_size=…)`` does, the other two antialias when they shrink (as
-torchvision does on Pillow images). `bilinear_no_antialias` and `bicubic_no_antialias` sample the
-picture where it falls, as ``tf.image.resize`` does (half-pixel centres, cubic with a = -0.5), and
-leave fractions. OpenCV's cubic (a = -0.75) is none of them.
-"""
+"""From a picture to what a network takes: part of the network's identity."""
 
 from __future__ import annotations
 
@@ -18,10 +11,17 @@ import numpy as np
 
 from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.networks.picture import MOST_PIXELS, pillow
+from rsacompare.networks.picture import MOST_PIXELS
+from rsacompare.networks.resize import RESIZES, resized
 
 Scaling = Literal["caffe", "bvlc", "torch", "tf", "unit", "raw", "own"]
-Resize = Literal["nearest", "bilinear", "bicubic", "bilinear_no_antialias", "bicubic_no_antialias"]
+Resize = Literal[
+    "nearest",
+    "bilinear_antialias",
+    "bicubic_antialias",
+    "bilinear_no_antialias",
+    "bicubic_no_antialias",
+]
 Fit = Literal["squash", "crop", "squash_crop"]
 
 
@@ -44,7 +44,6 @@ SCALINGS = {
     "raw": _Scale("rgb", 1.0, None, None),
     "own": _Scale("rgb", 1.0, None, None),
 }
-RESIZES = ("nearest", "bilinear", "bicubic", "bilinear_no_antialias", "bicubic_no_antialias")
 FITS = ("squash", "crop", "squash_crop")
 DTYPES = ("float32", "uint8", "int8")
 
@@ -63,7 +62,8 @@ class Preprocessing:
         `unit` (0 to 1), `raw` (0 to 255 as it is, for networks that rescale inside), or `own`:
         (pixel - `mean`) / `std`.
     resize : str
-        Filter: see the module.
+        `nearest`, `bilinear_antialias`, `bicubic_antialias` (Pillow's), `bilinear_no_antialias` or
+        `bicubic_no_antialias` (TensorFlow's): see :mod:`rsacompare.networks.resize`.
     fit : {"squash", "crop", "squash_crop"}
         `squash` the whole picture to `size`; `crop`: bring its shorter side to `resize_to` and cut
         the centre (torchvision); `squash_crop`: squash it to `resize_to` squared and cut the
@@ -105,7 +105,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name, known in (
             ("scaling", tuple(SCALINGS)),
-            ("resize", RESIZES),
+            ("resize", tuple(RESIZES)),
             ("fit", FITS),
             ("dtype", DTYPES),
         ):
@@ -191,7 +191,7 @@ class Preprocessing:
     def _fitted(self, picture: np.ndarray, where: str) -> np.ndarray:
         """Resized and cut to `size`."""
         if self.fit == "squash":
-            return _resized(picture, self.size, self.resize)
+            return resized(picture, self.size, self.resize)
         side = cast(int, self.resize_to)
         height, width = picture.shape[:2]
         target = (side, side)
@@ -203,7 +203,7 @@ class Preprocessing:
                 f"{where}: {width} x {height} is too long and thin to bring its shorter side to "
                 f"{side}; crop it, or use fit='squash'"
             )
-        larger = _resized(picture, target, self.resize)
+        larger = resized(picture, target, self.resize)
         spare = [had - wanted for had, wanted in zip(target, self.size, strict=True)]
         # torchvision rounds half a pixel to even, Caffe rounds down
         top, left = (round(s / 2) if self.fit == "crop" else s // 2 for s in spare)
@@ -259,7 +259,8 @@ def _fix(held: Preprocessing, name: str, value: Any) -> None:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and bool(value > 0)
 
 
 def _size(size: Any) -> tuple[int, int]:
@@ -297,97 +298,3 @@ def _quantization(given: Any) -> tuple[float, int]:
             f"preprocessing: quantization must be (scale above 0, whole zero point), got {given!r}"
         ) from None
     return float(scale), int(zero)
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
-    """(height, width, 3) to `size`; uint8 by Pillow, float64 without antialias."""
-    if picture.shape[:2] == size:
-        return picture
-    if how.endswith("_no_antialias"):
-        for axis, n in enumerate(size):
-            weights = _sampling(picture.shape[axis], n, how == "bicubic_no_antialias")
-            index, weight = weights
-            taken = np.take(picture.astype(np.float64), index, axis=axis)
-            shape = [1] * taken.ndim
-            shape[axis], shape[axis + 1] = weight.shape
-            picture = (taken * weight.reshape(shape)).sum(axis=axis + 1)
-        return picture
-    image = pillow().Image
-    filters = image.Resampling
-    method = {"nearest": filters.NEAREST, "bilinear": filters.BILINEAR}.get(how, filters.BICUBIC)
-    return np.asarray(image.fromarray(picture).resize(size[::-1], method))
-
-
-def _sampling(n_in: int, n_out: int, cubic: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and weights (n_out, tap) of each sampled position, half-pixel centres.
-
-    Beyond the border the linear filter repeats the last pixel; the cubic one leaves taps out and
-    renormalises, as TensorFlow does.
-    """
-    place = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-    taps = np.array([-1, 0, 1, 2] if cubic else [0, 1])
-    index = np.floor(place).astype(int)[:, None] + taps
-    distance = np.abs(place[:, None] - index)
-    if cubic:  # Keys 1981, a = -0.5
-        near = (1.5 * distance - 2.5) * distance**2 + 1
-        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-        weight = np.where(distance <= 1, near, far)
-        weight[(index < 0) | (index >= n_in)] = 0
-        weight /= weight.sum(axis=1, keepdims=True)
-    else:
-        weight = 1 - distance
-    return np.clip(index, 0, n_in - 1), weight
-
-
-_KERAS = Preprocessing((224, 224))
-PRESETS = {
-    # GOD's Caffe script: bicubic straight to 227, no cut (FACTS 5)
-    "caffe-squash-227": Preprocessing((227, 227), "bvlc", "bicubic"),
-    # Caffe's own: squashed to 256, centre of 227; its Python resize samples, without antialias
-    "caffe-256-227": Preprocessing(
-        (227, 227), "bvlc", "bilinear_no_antialias", "squash_crop", resize_to=256
-    ),
-    "yu2018": _KERAS,  # load_img's nearest and mode "caffe" (FACTS 4.1)
-    "keras-caffe": _KERAS,
-    "keras-torch": dataclasses.replace(_KERAS, scaling="torch", channels=None),
-    "keras-tf": dataclasses.replace(_KERAS, scaling="tf", channels=None),
-    "keras-raw": dataclasses.replace(_KERAS, scaling="raw", channels=None),
-    "torchvision": Preprocessing((224, 224), "torch", "bilinear", "crop", resize_to=256),
-}
-
-
-def preprocessing(
-    given: str | Preprocessing | Mapping[str, Any] = "keras-caffe", **changes: Any
-) -> Preprocessing:
-    """The preprocessing of a name, of its stored form, or itself; with changes.
-
-    Parameters
-    ----------
-    given : str, Preprocessing or mapping
-        A name of `PRESETS`, or what :meth:`Preprocessing.as_dict` gave.
-    **changes
-        Fields to set otherwise. A changed `scaling` brings its own order of the colours.
-
-    Raises
-    ------
-    ProtocolError
-        An unknown name or field, or values that do not go together.
-
-    Examples
-    --------
-    >>> preprocessing("keras-tf", size=299, resize="bilinear").size
-    (299, 299)
-    """
-    if isinstance(given, Preprocessing):
-        held = given
-    elif isinstance(given, Mapping):
-        held = Preprocessing.from_dict(given)
-    elif given in PRESETS:
-        held = PRESETS[given]
-    else:
-        raise ProtocolError(plugins.unknown("preprocessing", given, PRESETS))
-    if not changes:
-        return held
-    if "scaling" in changes:
-        changes = {"channels": None, **changes}
-    return Preprocessing.from_dict({**held.as_dict(), **changes})
