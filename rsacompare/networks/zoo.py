@@ -16,8 +16,9 @@ from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.networks import engine, keras_models
 from rsacompare.networks.network import Network
-from rsacompare.networks.preprocess import PRESETS, Preprocessing
-from rsacompare.networks.preprocess import preprocessing as as_preprocessing
+from rsacompare.networks.preprocess import Preprocessing
+from rsacompare.networks.presets import PRESETS
+from rsacompare.networks.presets import preprocessing as as_preprocessing
 from rsacompare.networks.resnet import SETS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def network(
     preprocessing : Preprocessing, str or mapping, optional
         How pictures become what the network takes. Files of Keras and models do not say, so there
         it must be given, or `like`; a name of
-        :data:`rsacompare.networks.preprocess.PRESETS` takes the model's size.
+        :data:`rsacompare.networks.presets.PRESETS` takes the model's size.
     sets : {name: layer specs}, optional
         For files and models: named layer sets; without a `default`, one is chosen by depth.
     like : str, optional
@@ -227,6 +228,10 @@ def _tflite(path: Path, held: Mapping[str, Any], options: Mapping[str, Any]) -> 
 
     if held["like"] is not None:
         raise ProtocolError(f"{path}: like= is for Keras models")
+    for key in options:
+        if key != "threads":
+            known = ["name", "preprocessing", "sets", "threads"]
+            raise ProtocolError(plugins.unknown(f"option of {path}", key, known))
     given = {k: v for k, v in held.items() if v is not None}
     if "preprocessing" in given:
         given["preprocessing"] = as_preprocessing(given["preprocessing"])
