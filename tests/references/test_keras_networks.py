@@ -340,11 +340,13 @@ def test_random_weights_come_from_their_seed_alone(small):
     assert small.sets["default"][0] == "activation"
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".npz"])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5", ".npz"])
 def test_weights_of_a_file(small, tmp_path, suffix):
     file = tmp_path / f"mine{suffix}"
     if suffix == ".npz":
         save_weights_npz(small.model, file)
+    elif suffix == ".h5":  # the older layout, in which keras.applications publishes its weights
+        small.model.save(file)
     else:
         small.model.save_weights(file)
     held = zoo.network("mobilenet_v3_small", weights=file, random_state=9)
