@@ -189,7 +189,9 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NETWORK]", help="For layers: its name, or a file of activations."),
+        typer.Argument(
+            metavar="[NETWORK]", help="For layers: its name or file, or a file of activations."
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -200,16 +202,27 @@ def list_(
 
             lines = plugins.described(kind.value)
         else:
-            from rsacompare.datasets.load import resolve
             from rsacompare.errors import ProtocolError
-            from rsacompare.schema.reading import load_activations
-            from rsacompare.schema.trees import layer_lines
 
             if name is None:
                 raise ProtocolError("of which network? rsacompare list layers NETWORK")
-            lines = layer_lines(load_activations(resolve(name)))
+            lines = _layers(name)
         for line in lines:
             typer.echo(line)
+
+
+def _layers(name: str) -> list[str]:
+    """The table of a network that runs, or a line per layer of known activations."""
+    from rsacompare.datasets.load import resolve
+    from rsacompare.networks import listing
+    from rsacompare.schema.reading import load_activations
+    from rsacompare.schema.trees import layer_lines
+
+    source = resolve(name)
+    network = listing.runnable(source)
+    if network is not None:
+        return listing.layer_table(network)
+    return layer_lines(load_activations(source))
 
 
 @app.command()
