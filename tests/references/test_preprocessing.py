@@ -102,7 +102,7 @@ def test_god_script_bicubic_straight_to_227():
 def test_torchvision_by_closed_form():
     """Resize(256), CenterCrop(224), ToTensor, Normalize: the same steps, written out."""
     torch = pytest.importorskip("torch", reason="needs rsacompare[test]")
-    for shape in ((300, 401), (401, 300), (200, 513)):
+    for shape in ((300, 401), (401, 300), (200, 513), (513, 200)):
         picture = photo(shape)
         short = min(shape)
         height, width = (int(256 * n / short) for n in shape)
