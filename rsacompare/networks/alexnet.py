@@ -16,27 +16,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsacompare.errors import ProtocolError
 from rsacompare.networks.loading import load_weights
 from rsacompare.networks.lrn import CAFFE, local_response_normalization
-from rsacompare.networks.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from rsacompare.networks.keras_network import KerasNetwork
+    from rsacompare.networks.preprocess import Preprocessing
 
 SIZE = 227
 N_PARAMETERS = 60_965_224
 WEIGHTS = {
     "alexnet": "networks/bvlcalexnet-12.onnx",
     "caffenet": "networks/caffenet-9.onnx",
-}
-
-# Two ways to show a picture: as the GOD study did (makedata_features.py, gd_cnn.py: PIL's bicubic
-# straight to 227 x 227), and Caffe's own (resize to 256, centre crop); both subtract the mean of
-# the ImageNet pictures per channel, in the order BGR.
-PREPROCESSING = {
-    "god": Preprocessing((SIZE, SIZE), "bvlc", "bicubic_antialias", "squash"),
-    "caffe": Preprocessing((SIZE, SIZE), "bvlc", "bilinear", "crop", 256),
 }
 
 _CONV = [f"conv{i}" for i in range(1, 6)]
@@ -66,7 +57,7 @@ def alexnet(
     weights: str | Path | None = "imagenet",
     *,
     random_state: int = 0,
-    preprocessing: str | Preprocessing = "god",
+    preprocessing: str | Preprocessing = "caffe-squash-227",
 ) -> KerasNetwork:
     """BVLC AlexNet: convolution, ReLU, normalisation, pooling; 227 pixels, groups, 61 M weights.
 
@@ -78,9 +69,10 @@ def alexnet(
         or random weights.
     random_state : int
         Of random weights.
-    preprocessing : {"god", "caffe"} or Preprocessing
-        As the GOD study showed its pictures (bicubic to 227 x 227), Caffe's centre crop of 256,
-        or your own. The published top-1 is of the crop.
+    preprocessing : str or Preprocessing
+        `caffe-squash-227`: as the GOD study showed its pictures, bicubic straight to 227 x 227
+        (gd_cnn.py); `caffe-256-227`: Caffe's own centre crop, of which the published top-1 is;
+        or your own. All in the order BGR, less the mean of the ImageNet pictures.
 
     Returns
     -------
@@ -99,7 +91,7 @@ def caffenet(
     weights: str | Path | None = "imagenet",
     *,
     random_state: int = 0,
-    preprocessing: str | Preprocessing = "god",
+    preprocessing: str | Preprocessing = "caffe-squash-227",
 ) -> KerasNetwork:
     """BVLC reference CaffeNet: AlexNet with pooling before normalisation; that of the GOD study.
 
@@ -115,20 +107,17 @@ def _network(
     preprocessing: str | Preprocessing,
 ) -> KerasNetwork:
     from rsacompare.networks.keras_network import KerasNetwork
+    from rsacompare.networks.presets import preprocessing as preset
 
-    if isinstance(preprocessing, str):
-        if preprocessing not in PREPROCESSING:
-            raise ProtocolError(
-                f"{name}: preprocessing must be one of {', '.join(PREPROCESSING)} or a "
-                f"Preprocessing, got '{preprocessing}'"
-            )
-        preprocessing = PREPROCESSING[preprocessing]
+    shown = preset(preprocessing)
     model = build_alexnet() if name == "alexnet" else build_caffenet()
     said = load_weights(
         model, weights, random_state=random_state, published=WEIGHTS[name], about=ABOUT[name]
     )
-    attrs = {"citation": CITATION, "note": "conv and fc layers are before the ReLU", **said}
-    return KerasNetwork(model, name, preprocessing, sets=SETS, attrs=attrs)
+    order = "normalises before it pools" if name == "alexnet" else "pools before it normalises"
+    note = f"{order} in layers 1 and 2; conv and fc layers are read before their ReLU"
+    attrs = {"citation": CITATION, "note": note, **said}
+    return KerasNetwork(model, name, shown, sets=SETS, attrs=attrs)
 
 
 def build_alexnet() -> Any:

@@ -123,6 +123,8 @@ def digest(stimuli: Mapping[str, Path | np.ndarray]) -> str:
 def _from_text(given: str | os.PathLike[str], stimulus_id: Any) -> Stimuli:
     """A registered name, a folder, a table, a picture or a pattern."""
     text = os.fspath(given)
+    if not text.strip():
+        raise ProtocolError("stimuli: an empty text; a folder or the name of a set is expected")
     if isinstance(given, str) and text in plugins.names("stimuli"):
         _no_ids(stimulus_id, "a registered set")
         where = f"stimulus set '{text}'"
@@ -133,14 +135,14 @@ def _from_text(given: str | os.PathLike[str], stimulus_id: Any) -> Stimuli:
                 f"{type(held).__name__}"
             )
         return _from_pairs(list(held), list(held.values()), where)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(text))
+    if os.path.isdir(path):  # os.path: a text too long for a name is no error there
         _no_ids(stimulus_id, "a folder")
         return _from_folder(path)
-    if path.is_file() and path.suffix.lower() in TABLES:
+    if os.path.isfile(path) and path.suffix.lower() in TABLES:
         _no_ids(stimulus_id, "a table")
         return _from_table(path)
-    if path.is_file() or glob.has_magic(text):
+    if os.path.isfile(path) or glob.has_magic(text):
         return _from_list([given], stimulus_id)
     raise ProtocolError(_not_there(text, path))
 
@@ -149,7 +151,7 @@ def _not_there(text: str, path: Path) -> str:
     """The sentence for a text that means nothing here: registered sets, then what lies nearby."""
     if path.suffix or len(path.parts) > 1:
         parent = path.parent
-        if not parent.is_dir():
+        if not os.path.isdir(parent):
             return f"stimuli: no '{text}': there is no folder {parent.absolute()}"
         close = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()], n=1)
         hint = f"; did you mean '{parent / close[0]}'?" if close else ""
@@ -163,7 +165,7 @@ def _from_folder(folder: Path) -> Stimuli:
     files: list[Path] = []
     others: list[str] = []
     seen: set[str] = set()
-    for root, inner, names in os.walk(folder, followlinks=True):
+    for root, inner, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         # a link back to a folder already read would never end
         inner[:] = [name for name in inner if not name.startswith(".")]
         real = os.path.realpath(root)
@@ -184,6 +186,11 @@ def _from_folder(folder: Path) -> Stimuli:
     files.sort(key=lambda file: file.relative_to(folder).as_posix())
     found = _by_stem(files, str(folder))
     return Stimuli(found, f"{len(found)} pictures of {folder}{ignored}")
+
+
+def _unreadable(err: OSError) -> None:
+    """A folder that cannot be looked into would otherwise be missing without a word."""
+    raise DataError(f"{err.filename} cannot be read: {err.strerror}") from err
 
 
 def _by_stem(files: Sequence[Path], where: str) -> dict[str, Path | np.ndarray]:
@@ -220,7 +227,7 @@ def _from_table(path: Path) -> Stimuli:
     for number, row in enumerate(rows, 2):
         if not row["stimulus_id"] or not row["path"] or None in row:
             raise DataError(f"{path}: line {number} does not have the {len(columns)} columns")
-    files = [path.parent / Path(row["path"]).expanduser() for row in rows]
+    files = [path.parent / os.path.expanduser(row["path"]) for row in rows]
     return _from_pairs([row["stimulus_id"] for row in rows], files, str(path))
 
 
@@ -246,8 +253,8 @@ def _from_list(given: list[Any], stimulus_id: Any) -> Stimuli:
 
 def _matched(given: str | os.PathLike[str]) -> list[Path]:
     """The file itself, or the pictures that a pattern matches."""
-    path = Path(given).expanduser()
-    if path.exists() or not glob.has_magic(str(path)):
+    path = Path(os.path.expanduser(given))
+    if os.path.exists(path) or not glob.has_magic(str(path)):
         return [path]
     found = sorted(
         p for p in map(Path, glob.glob(str(path), recursive=True))
@@ -259,7 +266,7 @@ def _matched(given: str | os.PathLike[str]) -> list[Path]:
 
 
 def _from_pairs(ids: Any, sources: Sequence[Any], where: str) -> Stimuli:
-    ids = labels.as_stimulus_ids(list(ids), where, unique=True).tolist() if len(ids) else []
+    ids = labels.as_stimulus_ids(ids, where, unique=True).tolist() if np.size(ids) else []
     if len(ids) != len(sources):
         raise LabelError(f"{where}: {len(ids)} stimulus ids for {len(sources)} pictures")
     if not ids:
@@ -271,12 +278,12 @@ def _from_pairs(ids: Any, sources: Sequence[Any], where: str) -> Stimuli:
 
 def _source(given: Any, where: str) -> Path | np.ndarray:
     if isinstance(given, (str, os.PathLike)):
-        return Path(given).expanduser()
+        return Path(os.path.expanduser(given))
     return given if isinstance(given, np.ndarray) else read_image(given, where)
 
 
 def _require_files(paths: Sequence[Path], where: str) -> None:
-    missing = [str(p) for p in paths if not p.is_file()]
+    missing = [str(p) for p in paths if not os.path.isfile(p)]
     if missing:
         raise DataError(
             f"{where}: {len(missing)} of {len(paths)} files are not there: "

@@ -8,10 +8,12 @@ difference, so that a layer is never another one of the same name.
 from __future__ import annotations
 
 import random
+import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -87,7 +89,7 @@ def build(name: str, weights: str | Path | None, random_state: int) -> tuple[Any
     file = None if weights is None or trained else _weights_file(name, weights)
     if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
         raise ProtocolError(f"random_state must be a whole number from 0, got {random_state!r}")
-    with _seeded(random_state), _download_errors(name):
+    with _seeded(random_state), _download_errors(name), redirect_stdout(sys.stderr):
         model = builder(weights="imagenet" if trained else None, input_shape=shape)
     attrs: dict[str, Any] = {"citation": f"keras.applications.{known['builder']}"}
     if trained:
@@ -103,6 +105,12 @@ def build(name: str, weights: str | Path | None, random_state: int) -> tuple[Any
     stable_names(model)
     if file is not None:
         attrs |= load_weights(model, file, name)
+        if name.startswith("efficientnet_b"):
+            # Keras adds a rescaling to the graph where it loads ImageNet's weights by itself
+            attrs["note"] = (
+                "without the rescaling of colours that ImageNet's own weights need in Keras: for "
+                f"those, put the file into {_cache()} and pass weights='imagenet'"
+            )
     return model, attrs
 
 
@@ -137,8 +145,9 @@ def finished(
     from rsacompare.networks.weights import weights_digest
 
     chosen = default_preprocessing(name) if shown is None else preprocessing(shown)
-    net = KerasNetwork(model, name, chosen, sets, attrs)
-    check(net, name, shapes or {})
+    net = KerasNetwork(model, name, chosen, None, attrs)
+    check(net, name, shapes or {})  # before its sets: a missing layer is told with the others
+    net.sets = {**net.sets, **(sets or {})}
     net.attrs = {**net.attrs, "weights_sha256": weights_digest(model)}
     return net
 
@@ -235,15 +244,14 @@ def _download_errors(name: str) -> Iterator[None]:
         if "URL fetch failure" not in told and "corrupted file" not in told:
             raise
         where = address.group() if address else "the trained weights"
+        why = told.rpartition(" -- ")[2] if " -- " in told else told
         raise FetchError(
-            f"{name}: {where} cannot be had ({told[-120:]}); download it elsewhere and put it "
+            f"{name}: {where} cannot be had ({why[-200:]}); download it elsewhere and put it "
             f"into {_cache()}, or pass weights=PATH, or weights=None for random weights"
         ) from err
 
 
 def _cache() -> str:
-    import os
-
     return str(Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models")
 
 

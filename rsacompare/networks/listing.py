@@ -29,7 +29,7 @@ def runnable(source: str | Path) -> Network | None:
     if suffix in (".keras", ".tflite") or (suffix in (".h5", ".hdf5") and _is_keras(path)):
         # how it takes pictures changes nothing in the table
         return network(path, preprocessing=None if suffix == ".tflite" else "keras-raw")
-    if suffix or str(source) not in plugins.names("networks"):
+    if str(source) not in plugins.names("networks"):  # a name may hold a dot
         return None
     maker = plugins.find("networks", str(source))
     module = str(getattr(maker, "__module__", ""))

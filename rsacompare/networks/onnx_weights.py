@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rsacompare.errors import DataError
+from rsacompare.errors import DataError, MissingDependency
 from rsacompare.networks import weights
 
 # Operations that only hand on what they get, as far as the values of units are concerned.
@@ -123,10 +123,16 @@ def read_onnx(path: Path) -> Graph:
     ------
     DataError
         The file cannot be read, or its graph holds what no network of ours has.
+    MissingDependency
+        onnx is not installed.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as err:
+        raise MissingDependency(
+            f"{path}: reading ONNX files needs onnx: pip install 'rsacompare[networks]' ({err})"
+        ) from err
     weights.refuse_pointer(path)
     try:
         graph = onnx.load(str(path), load_external_data=False).graph
@@ -137,7 +143,13 @@ def read_onnx(path: Path) -> Graph:
         ) from err
     if not graph.node:
         raise DataError(f"{path}: expected an ONNX file with a network, found an empty graph")
-    return _FileReader(path, graph).read()
+    try:
+        return _FileReader(path, graph).read()
+    except (KeyError, TypeError, ValueError, IndexError) as err:  # an attribute lacks, or has lost
+        raise DataError(  # its type: not what ONNX says of its operation
+            f"{path}: a node of the network lacks what its operation needs ({err}); the file is "
+            "damaged or of no valid ONNX"
+        ) from err
 
 
 class _FileReader:

@@ -79,8 +79,8 @@ def read_image(
     if isinstance(source, (str, Path)):
         path = Path(source)
         where = f"{where} ({path})" if where else str(path)
-        checks.require_file(path, where)
         try:
+            checks.require_file(path, where)
             with path.open("rb") as file:
                 return _decode(file, where, behind)
         except OSError as err:
@@ -197,7 +197,13 @@ def _from_image(image: Image.Image, where: str, background: np.ndarray | None) -
     if image.format == "TIFF":
         checks.require_plain_tiff(image, where)
     image.load()
-    image = pillow().ImageOps.exif_transpose(image)
+    try:
+        image = pillow().ImageOps.exif_transpose(image)
+    except Exception as err:  # Pillow raises many kinds
+        raise DataError(
+            f"{where}: its EXIF is broken ({err}), so that nothing says which way is up; save it "
+            "anew without EXIF"
+        ) from err
     if image.mode.startswith("I;16") or (image.mode == "I" and known_white):
         rgba = _from_16_bit(image)
     elif image.mode in ("I", "F", "LAB", "HSV"):

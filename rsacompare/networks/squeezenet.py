@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from rsacompare.errors import ProtocolError
 from rsacompare.networks.loading import load_weights
-from rsacompare.networks.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from rsacompare.networks.keras_network import KerasNetwork
+    from rsacompare.networks.preprocess import Preprocessing
 
 N_PARAMETERS = 1_248_424
 FIRE = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}  # squeeze channels; expand 4 + 4
-PREPROCESSING = {
-    "caffe": Preprocessing((227, 227), "bvlc", "bilinear", "crop", 256),
-    "torchvision": Preprocessing((224, 224), "torch", "bilinear_antialias", "crop", 256),
-}
+SIZES = {"caffe": 227, "torchvision": 224}
+SHOWN = {"caffe": "caffe-256-227", "torchvision": "torchvision"}  # names of preprocessing
 SETS = {
     # convolutions on the way from the picture: 1, 3, 5, 7, 11, 13, 17, 18 of 18
     "default": [
@@ -45,11 +43,11 @@ CITATION = (
 
 
 def squeezenet(
-    weights: str | Path | None,
+    weights: str | Path | None = "imagenet",
     *,
     version: str = "caffe",
     random_state: int = 0,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: str | Preprocessing | None = None,
 ) -> KerasNetwork:
     """SqueezeNet 1.0 with weights of your own: an npz or ONNX file, or random.
 
@@ -58,13 +56,13 @@ def squeezenet(
     weights : path or None
         An npz file of :func:`~rsacompare.networks.weights.save_weights_npz` (whose `attrs` may
         say `imagenet_top1` and its source), an ONNX file of the same architecture, or None for
-        random weights. None are registered: `squeezenet1.0` of the ONNX model zoo is too small a
-        file to hold the 1.0 weights.
+        random weights. "imagenet" is refused, because none are registered: the ONNX model zoo's
+        `squeezenet1.0-8.onnx` (4,952,222 bytes) is too small to hold 1,248,424 weights.
     version : {"caffe", "torchvision"}
         Whose input size, preprocessing and padding of the last convolution.
     random_state : int
         Of random weights.
-    preprocessing : Preprocessing, optional
+    preprocessing : str or Preprocessing, optional
         In place of the version's own.
 
     Returns
@@ -77,11 +75,12 @@ def squeezenet(
         No such version; weights that cannot be used.
     """
     from rsacompare.networks.keras_network import KerasNetwork
+    from rsacompare.networks.presets import preprocessing as preset
 
     model = build_squeezenet(version)
     said = load_weights(model, weights, random_state=random_state)
     attrs = {"citation": CITATION, "note": f"SqueezeNet 1.0 as in {version}", **said}
-    shown = preprocessing or PREPROCESSING[version]
+    shown = preset(SHOWN[version] if preprocessing is None else preprocessing)
     return KerasNetwork(model, "squeezenet", shown, sets=SETS, attrs=attrs)
 
 
@@ -93,9 +92,9 @@ def build_squeezenet(version: str = "caffe") -> Any:
     ProtocolError
         No such version.
     """
-    if version not in PREPROCESSING:
+    if version not in SIZES:
         raise ProtocolError(
-            f"squeezenet: version must be one of {', '.join(PREPROCESSING)}, got '{version}'"
+            f"squeezenet: version must be one of {', '.join(SIZES)}, got '{version}'"
         )
     import keras
 
@@ -112,7 +111,7 @@ def build_squeezenet(version: str = "caffe") -> Any:
         padding = "valid" if x.shape[1] % 2 else "same"
         return keras.layers.MaxPooling2D(3, 2, padding, name=f"pool{number}")(x)
 
-    picture = keras.Input((*PREPROCESSING[version].size, 3), name="data")
+    picture = keras.Input((SIZES[version], SIZES[version], 3), name="data")
     x = pool(relu(conv(picture, "conv1", 96, 7, strides=2), "relu1"), 1)
     for number, channels in FIRE.items():
         name = f"fire{number}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,18 @@ from rsacompare.errors import DataError, ProtocolError
 from rsacompare.schema.labels import listed
 
 ATTRS = "attrs"
+# what numpy and zipfile raise for a file with changed bytes; RuntimeError: "encrypted", "not
+# implemented"
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    OSError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def weights_digest(model: Any) -> str:
@@ -111,9 +124,9 @@ def check(array: np.ndarray, shape: tuple[int, ...], what: str) -> None:
         raise DataError(f"{what}: expected shape {shape}, found {array.shape}")
     if array.dtype.kind != "f":
         raise DataError(f"{what}: expected floating-point numbers, found {array.dtype}")
-    # a sum is not finite where a value is not, and needs no array of a quarter of a gigabyte
-    if not np.isfinite(np.sum(array, dtype=np.float64)) and not np.isfinite(array).all():
-        bad = array.size - np.count_nonzero(np.isfinite(array))
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = array.size - np.count_nonzero(finite)
         raise DataError(f"{what}: expected finite weights, found {bad} that are NaN or infinite")
 
 
@@ -171,9 +184,9 @@ def load_weights_npz(model: Any, path: str | Path) -> dict[str, Any]:
     path = Path(path)
     refuse_pointer(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as err:
+    except _UNREADABLE as err:
         raise DataError(
             f"{path}: expected an npz file of weights, but it cannot be read ({err}); it is "
             "damaged, truncated or of another kind"

@@ -19,6 +19,7 @@ from rsacompare.networks.network import Network
 from rsacompare.networks.preprocess import Preprocessing
 from rsacompare.networks.presets import PRESETS
 from rsacompare.networks.presets import preprocessing as as_preprocessing
+from rsacompare.networks.resnet import SETS
 
 if TYPE_CHECKING:
     from rsacompare.networks.keras_network import KerasNetwork
@@ -171,10 +172,6 @@ def _wrapped(model: Any, name: str, what: str, held: Mapping[str, Any]) -> Netwo
         keras_models.row(like)
         if shown is None:
             shown = keras_models.default_preprocessing(like)
-        if like == "resnet50":
-            from rsacompare.networks.resnet import SETS
-
-            sets = {**SETS, **(sets or {})}
     if shown is None:
         raise ProtocolError(
             f"{what} does not say how it takes pictures, and a guess would be wrong in silence: "
@@ -191,6 +188,7 @@ def _wrapped(model: Any, name: str, what: str, held: Mapping[str, Any]) -> Netwo
     net = KerasNetwork(model, name, as_preprocessing(shown), sets, attrs)
     if like is not None:
         keras_models.check(net, like, {})
+        net.sets = {**(SETS if like == "resnet50" else {}), **net.sets}
     net.attrs = {**net.attrs, "weights_sha256": weights_digest(model)}
     return net
 
@@ -230,6 +228,10 @@ def _tflite(path: Path, held: Mapping[str, Any], options: Mapping[str, Any]) -> 
 
     if held["like"] is not None:
         raise ProtocolError(f"{path}: like= is for Keras models")
+    for key in options:
+        if key != "threads":
+            known = ["name", "preprocessing", "sets", "threads"]
+            raise ProtocolError(plugins.unknown(f"option of {path}", key, known))
     given = {k: v for k, v in held.items() if v is not None}
     if "preprocessing" in given:
         given["preprocessing"] = as_preprocessing(given["preprocessing"])

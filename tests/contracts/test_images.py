@@ -3,6 +3,7 @@
 import csv
 import io
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -16,9 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rsacompare import plugins
-from rsacompare.errors import DataError, LabelError, ProtocolError, RsacompareError
-from rsacompare.networks import picture as picture_module
+from rsacompare.errors import (
+    DataError,
+    LabelError,
+    MissingDependency,
+    ProtocolError,
+    RsacompareError,
+)
 from rsacompare.networks.images import digest, digests, find_stimuli, read_image
+from rsacompare.networks.picture import MOST_PIXELS
 
 RGB = (np.add.outer(np.arange(12) * 17, np.arange(16) * 4)[..., None] + [0, 3, 7]).astype(np.uint8)
 RGB[3:6, 2:9] = np.random.default_rng(0).integers(0, 256, (3, 7, 3))
@@ -222,6 +229,14 @@ def test_the_cameras_orientation_is_applied(orientation):
     upright = read_image(encoded("JPEG", quality=95)).astype(int)
     jpeg = read_image(encoded("JPEG", quality=95, exif=exif))
     np.testing.assert_array_equal(jpeg, TURNED[orientation](upright))
+
+
+def test_broken_exif_is_refused_and_an_odd_orientation_ignored():
+    with pytest.raises(DataError, match=r"odd\.png: its EXIF is broken .* which way is up"):
+        read_image(encoded("PNG", exif=b"Exif\0\0garbage"), "odd.png")
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 0
+    np.testing.assert_array_equal(read_image(encoded("PNG", exif=exif)), RGB)
 
 
 def test_transparency_is_dropped_composited_or_refused(tmp_path):
@@ -582,6 +597,9 @@ def test_mappings_and_arrays(folder):
         ({"": RGB}, None, LabelError, "empty"),
         (xr.DataArray(np.zeros((1, 8, 8, 3))), None, LabelError, "needs a coord stimulus_id"),
         (5, None, DataError, "got int"),
+        (np.zeros((2, 8, 8, 3), np.uint8), 5, LabelError, "must be one-dimensional"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "ab", LabelError, "must be one-dimensional"),
+        ({("a", "b"): RGB}, None, LabelError, "must be one-dimensional"),
     ],
 )
 def test_sets_that_are_refused(given_, ids, error, why):
@@ -630,6 +648,25 @@ def test_the_digest_is_of_content_ids_and_order(folder, tmp_path):
         digest({"x": tmp_path / "gone.png"})
 
 
-def test_all_errors_are_ours():
-    assert issubclass(DataError, RsacompareError)
-    assert picture_module.MOST_PIXELS == PIL.Image.MAX_IMAGE_PIXELS
+def test_the_limit_is_pillows():
+    assert MOST_PIXELS == PIL.Image.MAX_IMAGE_PIXELS
+
+
+def test_arrays_need_no_pillow_and_files_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    np.testing.assert_array_equal(read_image(RGB), RGB)
+    np.testing.assert_array_equal(find_stimuli(RGB[None], ["a"])["a"], RGB)
+    with pytest.raises(MissingDependency, match=r'pip install "rsacompare\[networks\]"'):
+        read_image(LOSSLESS["png"])
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 5000, "a/" + "x" * 5000, "\0", "~nobody-of-this-name/x.png", ""]
+)
+def test_texts_that_are_no_paths(text):
+    with pytest.raises(RsacompareError):
+        find_stimuli(text)
+    with pytest.raises(RsacompareError):
+        find_stimuli([text])
+    with pytest.raises(DataError):
+        read_image(Path(text))

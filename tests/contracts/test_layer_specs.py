@@ -1,10 +1,14 @@
 """Layer specs on small Keras models: what each op reads, and what is refused with a sentence."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from rsacompare.errors import DataError, ProtocolError
-from rsacompare.networks import engine, zoo
+from rsacompare import plugins
+from rsacompare.errors import DataError, FetchError, ProtocolError
+from rsacompare.networks import engine, keras_models, zoo
 from rsacompare.networks.keras_network import KerasNetwork
 from rsacompare.networks.preprocess import Preprocessing
 
@@ -303,6 +307,28 @@ def test_operations_without_a_layer_are_places_too():
     np.testing.assert_allclose(read["flat"], flat, rtol=1e-6)
 
 
+def test_knowing_the_zoo_loads_no_tensorflow():
+    code = (
+        "import sys; from rsacompare import plugins; from rsacompare.networks import listing, zoo;"
+        "said = plugins.described('networks');"
+        "print([m for m in ('tensorflow', 'keras', 'ai_edge_litert', 'onnx') if m in sys.modules]);"
+        "print(*said, sep=chr(10))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, *said = run.stdout.splitlines()
+    assert loaded == "[]"
+    held = dict(line.split(maxsplit=1) for line in said)
+    assert held["vgg16"] == "VGG16 of keras.applications: 224 pixels, 138.4 M weights; top-1 71.3%."
+    assert held["resnet50"].startswith("ResNet-50 of keras.applications")
+    assert "top-1" not in held["efficientnet_b0"]
+
+
+def test_downloads_talk_to_stderr(monkeypatch, capsys):
+    monkeypatch.setattr(keras.applications, "VGG16", lambda **_: print("Downloading") or residual())
+    keras_models.build("vgg16", "imagenet", 0)
+    assert capsys.readouterr() == ("", "Downloading\n")
+
+
 # --- one door: rsacompare.networks.zoo.network -------------------------------------------------
 
 
@@ -414,9 +440,6 @@ def test_missing_and_damaged_weights_are_named(tmp_path):
 
 
 def test_trained_weights_that_cannot_be_had(monkeypatch, tmp_path):
-    from rsacompare.errors import FetchError
-    from rsacompare.networks import keras_models
-
     address = "https://storage.googleapis.com/tensorflow/keras-applications/x/weights.h5"
 
     def builder(**_):
@@ -426,13 +449,12 @@ def test_trained_weights_that_cannot_be_had(monkeypatch, tmp_path):
     monkeypatch.setattr(keras.applications, "VGG16", builder)
     with pytest.raises(FetchError) as refused:
         keras_models.build("vgg16", "imagenet", 0)
+    assert "([Errno -2] Name not known)" in str(refused.value)
     for part in (address, str(tmp_path / "models"), "weights=PATH", "weights=None"):
         assert part in str(refused.value)
 
 
 def test_a_guests_function_may_return_a_model(monkeypatch):
-    from rsacompare import plugins
-
     monkeypatch.setitem(plugins._registered["networks"], "guest", lambda: residual())
     net = zoo.network("guest", preprocessing=SHOWN)
     assert net.name == "guest"

@@ -50,9 +50,9 @@ RAW = Preprocessing((12, 12), "raw")
 
 
 def predicted(model, pictures, layer):
-    part = keras.Model(model.inputs, model.get_layer(layer).output)
+    part = keras.Model(model.input, model.get_layer(layer).output)
     images = np.array(list(pictures.values()), dtype=np.float32)
-    return np.asarray(part(images)).reshape(N, -1)
+    return part.predict(images, verbose=0).reshape(N, -1)
 
 
 @pytest.mark.parametrize("batch_size", [3, 32])
@@ -142,7 +142,7 @@ def test_the_command_writes_what_python_gives(call, folder, model, tmp_path):
     assert "images/s" in lines[-1]
     assert f"small_net: pictures ({N})" in run.stderr
     tree = rc.load_activations(tmp_path / "small_net.nc")
-    assert tree.identical(rc.extract("small_net", folder, None or "default", 40, 3, batch_size=4))
+    assert tree.identical(rc.extract("small_net", folder, "default", 40, 3, batch_size=4))
 
 
 def test_options_of_the_command(call, folder, registered, tmp_path):

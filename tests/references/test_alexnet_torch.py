@@ -13,7 +13,9 @@ import pytest
 if os.environ.get("CI"):
     import torch  # must be there: a skip would hide that nothing was compared
 else:
-    torch = pytest.importorskip("torch", reason="pip install torch==2.13.0: the judge of the layers")
+    torch = pytest.importorskip(
+        "torch", reason="pip install torch==2.13.0: the judge of the layers"
+    )
 onnx = pytest.importorskip("onnx", reason="pip install onnx: weights are read from its files")
 pytest.importorskip("tensorflow", reason="pip install tensorflow: the networks run in it")
 
@@ -209,7 +211,9 @@ def test_every_layer_equals_torch(name, arrays, files):
     assert ours["norm1"].max() < 0.9 * ours["relu1"].max()
     assert all(np.ptp(ours[layer], axis=0).max() > 1e-3 for layer in ("fc8", "prob"))
     # and the other order is another network
-    other = torch_alexnet(arrays, images[:1], ORDERS["caffenet" if name == "alexnet" else "alexnet"])
+    other = torch_alexnet(
+        arrays, images[:1], ORDERS["caffenet" if name == "alexnet" else "alexnet"]
+    )
     assert difference(ours["conv2"][:1], other["conv2"]) > 100 * TOLERANCE
 
 
@@ -251,6 +255,7 @@ def test_orders_are_not_interchangeable(files):
     assert not any(np.any(w) for w in model.get_layer("conv1").get_weights())  # left as it was
 
 
+@pytest.mark.slow  # half a gigabyte written and read
 def test_file_and_npz_give_the_same_network(arrays, files, tmp_path):
     model = alexnet.build_alexnet()
     said = load_weights(model, files["alexnet"], published=alexnet.WEIGHTS["alexnet"])
@@ -343,7 +348,10 @@ def write_squeezenet(path, arrays, pad, swap=False):
         return output
 
     def conv(x, name, **attributes):
-        held = [numpy_helper.from_array(a, f"{name}_{k}") for a, k in zip(arrays[name], "wb", strict=True)]
+        held = [
+            numpy_helper.from_array(a, f"{name}_{k}")
+            for a, k in zip(arrays[name], "wb", strict=True)
+        ]
         tensors.extend(held)
         x = add("Conv", [x, *(t.name for t in held)], name, **attributes)
         return add("Relu", [x], f"{name}_relu")
@@ -388,5 +396,5 @@ def test_squeezenet_equals_torch(version, pad, places, tmp_path):
     with pytest.raises(DataError, match=r"fire6_squeeze of squeezenet.*Concat"):
         load_weights_onnx(model, swapped)
     other = write_squeezenet(tmp_path / "other.onnx", arrays, 1 - pad)
-    with pytest.raises(DataError, match="conv10 of squeezenet.*expected pad"):
+    with pytest.raises(DataError, match=r"conv10 of squeezenet.*expected pad"):
         load_weights_onnx(model, other)
