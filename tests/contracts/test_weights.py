@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rsacompare.errors import DataError, FetchError, MissingDependency, ProtocolError  # noqa: E402
 from rsacompare.networks import alexnet, loading, lrn, squeezenet, weights  # noqa: E402
-from rsacompare.networks.onnx_weights import load_weights_onnx, model_graph  # noqa: E402
+from rsacompare.networks.onnx_weights import load_weights_onnx  # noqa: E402
+from rsacompare.networks.wiring import model_graph  # noqa: E402
 
 SHAPES = {"conv1": (6, 3, 3, 3), "conv2": (8, 3, 3, 3), "fc3": (5, 8 * 3 * 2)}
 

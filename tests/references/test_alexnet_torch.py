@@ -170,10 +170,13 @@ def write_onnx(path, arrays, order, size):
 def files(arrays, tmp_path_factory):
     """Both networks as files, 244 MB each; CaffeNet for 224 pixels, as both are in the zoo."""
     folder = tmp_path_factory.mktemp("onnx")
-    return {
+    written = {
         name: write_onnx(folder / f"{name}.onnx", arrays, order, size)
         for (name, order), size in zip(ORDERS.items(), (227, 224), strict=True)
     }
+    yield written
+    for path in written.values():  # pytest would keep three runs of them
+        path.unlink()
 
 
 def run_all(model, images):
@@ -273,6 +276,7 @@ def test_file_and_npz_give_the_same_network(arrays, files, tmp_path):
         np.testing.assert_array_equal(
             file["conv2.kernel"][4, 1, 5, 200], arrays["conv2"][0][200, 5, 4, 1]
         )
+    path.unlink()
 
 
 def test_normalisation_equals_torch_and_loads_again(tmp_path):
