@@ -7,8 +7,8 @@ difference, so that a layer is never another one of the same name.
 
 from __future__ import annotations
 
-import random
 import os
+import random
 import re
 import sys
 import tomllib

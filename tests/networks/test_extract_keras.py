@@ -19,6 +19,10 @@ keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
 N = 10
 
 
+# Keras 3.15 turns its variables into arrays the way that numpy 2 warns of, when it saves a model
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(4)
