@@ -127,6 +127,7 @@ def extract(
         units=str(units),
         random_state=int(random_state),
         batch_size=int(batch_size),
+        options={key: str(value) for key, value in options.items()},
     )
     columns = {spec: len(plan.neuroid) for spec, plan in job.plans.items()}
     if target is None:
@@ -137,7 +138,8 @@ def extract(
         log.info("%s holds this extraction already", target)
         return streaming.open_activations(target)
     beside = target.parent / f".{target.name}.partial"
-    folder = spool.Folder(beside, job.configuration(), len(ids), columns, job.has_checksum)
+    room = sum(min(k, len(ids)) if kind == "pca" else k for k in columns.values())
+    folder = spool.Folder(beside, job.configuration(), len(ids), columns, room, job.has_checksum)
     pictures = _run(job, sources, folder, progress)
     streaming.write_activations(
         target, job.name, _finished(job, folder), stimulus_id=ids, attrs=job.attrs(pictures)
@@ -247,6 +249,7 @@ def _finished(job: Job, held: spool.Memory | spool.Folder) -> Iterator[streaming
         attrs = {
             **job.network.attrs,
             "layer_index": index,
+            "options": job.options or None,
             "units_option": job.units,
             "random_state": job.random_state,
             "batch_size": job.batch_size,
