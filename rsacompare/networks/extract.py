@@ -16,10 +16,10 @@ from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.networks import images, spool
 from rsacompare.networks import units as units_
-from rsacompare.networks.batches import batches
+from rsacompare.networks.batches import Batch, batches
 from rsacompare.networks.finish import finish
 from rsacompare.networks.job import Job, fit_rows, pictures_of, preprocessing_of
-from rsacompare.networks.network import Network
+from rsacompare.networks.network import Forward, Network
 from rsacompare.networks.preprocess import Preprocessing
 from rsacompare.schema import labels, store, streaming
 from rsacompare.schema.arrays import activations
@@ -127,6 +127,7 @@ def extract(
         units=str(units),
         random_state=int(random_state),
         batch_size=int(batch_size),
+        options={key: str(value) for key, value in options.items()},
     )
     columns = {spec: len(plan.neuroid) for spec, plan in job.plans.items()}
     if target is None:
@@ -137,7 +138,8 @@ def extract(
         log.info("%s holds this extraction already", target)
         return streaming.open_activations(target)
     beside = target.parent / f".{target.name}.partial"
-    folder = spool.Folder(beside, job.configuration(), len(ids), columns, job.has_checksum)
+    room = sum(min(k, len(ids)) if kind == "pca" else k for k in columns.values())
+    folder = spool.Folder(beside, job.configuration(), len(ids), columns, room, job.has_checksum)
     pictures = _run(job, sources, folder, progress)
     streaming.write_activations(
         target, job.name, _finished(job, folder), stimulus_id=ids, attrs=job.attrs(pictures)
@@ -212,15 +214,22 @@ def _run(
         shas |= batch.shas
         if batch.images is None:
             continue
-        found = forward(batch.images)
-        kept = {}
-        for spec, plan in job.plans.items():
-            kept[spec] = plan.take(np.asarray(found[spec])[: len(batch.ids)])
-            _require_finite(kept[spec], job.network.name, spec, batch.ids)
+        kept = _kept(job, forward, batch)
         held.write(batch.number, batch.key, batch.start, kept)
         if progress is not None:
             progress(f"{job.name}: pictures", batch.start + len(batch.ids), len(sources))
     return store.digest(*shas.items())  # images.digest, without reading them again
+
+
+def _kept(job: Job, forward: Forward, batch: Batch) -> dict[str, np.ndarray]:
+    """What is kept of a batch; the layers themselves are gone before the next one runs."""
+    assert batch.images is not None
+    found = forward(batch.images)
+    kept = {}
+    for spec, plan in job.plans.items():
+        kept[spec] = plan.take(np.asarray(found.pop(spec))[: len(batch.ids)])
+        _require_finite(kept[spec], job.network.name, spec, batch.ids)
+    return kept
 
 
 def _require_finite(values: np.ndarray, network: str, spec: str, ids: list[str]) -> None:
@@ -240,6 +249,7 @@ def _finished(job: Job, held: spool.Memory | spool.Folder) -> Iterator[streaming
         attrs = {
             **job.network.attrs,
             "layer_index": index,
+            "options": job.options or None,
             "units_option": job.units,
             "random_state": job.random_state,
             "batch_size": job.batch_size,

@@ -32,6 +32,7 @@ class Job:
     units: str
     random_state: int
     batch_size: int
+    options: dict[str, str]
 
     @property
     def has_checksum(self) -> bool:
@@ -43,6 +44,7 @@ class Job:
         told = {
             "network": self.network.name,
             "name": self.name,
+            "options": self.options,
             "weights": {k: str(v) for k, v in self.network.attrs.items()},
             "layers": {
                 spec: [plan.layer.op, *plan.layer.shape] for spec, plan in self.plans.items()

@@ -23,6 +23,7 @@ from rsacompare.schema import store
 
 log = logging.getLogger("rsacompare")
 VALUE = np.dtype("<f4")
+AGAIN = "again"
 UNIT_INDICES = "units drawn"  # of the configuration: a digest of them all
 BLOCK = 1 << 24  # bytes of a block read back: what a pass over a layer holds in memory
 
@@ -56,7 +57,8 @@ class Memory:
 class Folder:
     """The same on disk, with a memory of which batches are done.
 
-    Without `resume` what is there is not gone on with: the network's weights cannot be compared.
+    `result` is the number of columns of the file that is made of it in the end. Without `resume`
+    what is there is not gone on with: the network's weights cannot be compared.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class Folder:
         configuration: Mapping[str, Any],
         n_stimuli: int,
         columns: Mapping[str, int],
+        result: int,
         resume: bool = True,
     ):
         self.folder, self._columns, self._resume = folder, dict(columns), resume
         self._files = {name: folder / f"{i:03d}.f4" for i, name in enumerate(columns)}
         self._done: dict[int, str] = {}
         self._open(configuration)
-        self._require_space(n_stimuli)
+        self._require_space(n_stimuli, result)
 
     def _open(self, configuration: Mapping[str, Any]) -> None:
         """Go on with what is there, or start anew where it belongs to something else."""
@@ -103,20 +106,23 @@ class Folder:
             number, _, key = line.partition(" ")
             if len(key) == 32:  # a line cut short by a kill is a batch to run again
                 done[int(number)] = key
+            elif key == AGAIN:
+                done.pop(int(number), None)
         return done
 
-    def _require_space(self, n_stimuli: int) -> None:
+    def _require_space(self, n_stimuli: int, result: int) -> None:
         """Both the folder and the file made of it have to find room."""
-        whole = n_stimuli * sum(self._columns.values()) * VALUE.itemsize
+        value = n_stimuli * VALUE.itemsize
+        kept, made = value * sum(self._columns.values()), value * result
         there = sum(file.stat().st_size for file in self._files.values() if file.is_file())
-        needed, free = 2 * whole - there, shutil.disk_usage(self.folder).free
+        needed, free = kept + made - there, shutil.disk_usage(self.folder).free
         if needed > free:
             if not there:
                 self.remove()
             raise DataError(
                 f"{self.folder.parent} has {size(free)} free, but {size(needed)} are needed "
-                f"({size(whole)} of activations, kept twice while the file is written); extract "
-                "fewer units or layers, or write to another disk"
+                f"({size(kept)} kept while the network runs, and {size(made)} for the file made of "
+                "it); extract fewer units or layers, or write to another disk"
             )
 
     def has(self, batch: int, key: str) -> bool:
@@ -126,19 +132,24 @@ class Folder:
     def write(self, batch: int, key: str, start: int, blocks: Mapping[str, np.ndarray]) -> None:
         """Keep the rows of a batch, from row `start`; only then is the batch done."""
         try:
+            if batch in self._done:  # of another picture: not done while it is written over
+                self._note(batch, AGAIN)
             for name, block in blocks.items():
                 file = self._files[name]
                 with open(file, "r+b" if file.is_file() else "w+b") as handle:
                     handle.seek(start * self._columns[name] * VALUE.itemsize)
                     handle.write(np.ascontiguousarray(block, VALUE).data)
-            with open(self.folder / "done", "a", encoding="ascii") as handle:
-                handle.write(f"\n{batch} {key}\n")
+            self._note(batch, key)
         except OSError as err:
             raise DataError(
                 f"cannot write in {self.folder}: {err.strerror}; what is done is kept there, run "
                 "again to go on"
             ) from err
         self._done[batch] = key
+
+    def _note(self, batch: int, what: str) -> None:
+        with open(self.folder / "done", "a", encoding="ascii") as handle:
+            handle.write(f"\n{batch} {what}\n")
 
     def read(self, name: str, rows: slice, columns: slice) -> np.ndarray:
         """A block of a layer: read, not mapped, since what is mapped counts as memory in use."""

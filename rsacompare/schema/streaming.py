@@ -11,7 +11,7 @@ import h5netcdf
 import numpy as np
 import xarray as xr
 
-from rsacompare.errors import DataError
+from rsacompare.errors import DataError, LabelError
 from rsacompare.schema import labels, store
 from rsacompare.schema.arrays import FORMAT
 
@@ -47,6 +47,8 @@ def write_activations(
         file.attrs.update({**head, "rsacompare_format": FORMAT})
         node = file.create_group(labels.safe_name(network))
         for layer in layers:
+            if labels.safe_name(layer.name) in node.groups:
+                raise LabelError(f"two layers are called '{labels.safe_name(layer.name)}'")
             _write_layer(node.create_group(labels.safe_name(layer.name)), layer, ids)
 
 

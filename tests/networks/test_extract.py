@@ -195,6 +195,32 @@ def test_a_broken_picture_is_named_and_nothing_before_it_is_lost(broken, folder,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", "plain.nc"]
 
 
+def test_a_batch_that_is_written_over_is_not_done(folder, tmp_path, monkeypatch):
+    """Stopped in the middle of that, and the picture put back as it was."""
+    out = tmp_path / "plain.nc"
+    with pytest.raises(Stopped):
+        rc.extract(Plain(), folder, out=out, batch_size=2, progress=stop_after(8))
+    file = sorted(folder.iterdir())[3]
+    good = file.read_bytes()
+    Image.new("RGB", (SIZE, SIZE), (1, 2, 3)).save(file)
+
+    def stop(self, batch, what):
+        note(self, batch, what)
+        if what == spool.AGAIN:
+            raise Stopped
+
+    note = spool.Folder._note
+    with monkeypatch.context() as patch:
+        patch.setattr(spool.Folder, "_note", stop)
+        with pytest.raises(Stopped):
+            rc.extract(Plain(), folder, out=out, batch_size=2)
+    file.write_bytes(good)
+    again = Plain()
+    tree = rc.extract(again, folder, out=out, batch_size=2)
+    assert again.n_runs == 3
+    assert tree.identical(rc.extract(Plain(), folder, batch_size=2))
+
+
 class Stopped(Exception):
     pass
 
@@ -213,8 +239,6 @@ def test_a_changed_picture_runs_its_batch_again(folder, tmp_path):
         rc.extract(Plain(), folder, out=out, batch_size=2, progress=stop_after(8))
     file = sorted(folder.iterdir())[3]
     Image.new("RGB", (SIZE, SIZE), (1, 2, 3)).save(file)
-    again = Plain()
-    tree = rc.extract(again, folder, "mean", out=tmp_path / "other.nc", batch_size=2)
     again = Plain()
     tree = rc.extract(again, folder, out=out, batch_size=2)
     assert again.n_runs == 3  # its batch, and the two that were not there
