@@ -11,6 +11,7 @@ from typing import Any
 
 _HOMES = {
     "activations": "schema.arrays",
+    "extract": "networks.extract",
     "responses": "schema.arrays",
     "rdms": "schema.arrays",
     "load_activations": "schema.reading",

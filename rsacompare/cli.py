@@ -150,13 +150,150 @@ def check(
             raise typer.Exit(1)
 
 
-def _option(text: str) -> tuple[str, Any]:
+@app.command()
+def extract(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A name, or a .keras, .h5 or .tflite file.")
+    ],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="A folder, files, a pattern, a csv of stimulus_id and path, or the name of a set.",
+        ),
+    ],
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layers", "-l", help="A set, `all`, or layers NAME[:OP], comma-separated or repeated."
+        ),
+    ] = None,
+    units: Annotated[
+        str,
+        typer.Option(
+            "--units",
+            "-u",
+            help="all, N, channel-mean, projection:K, pca:SHARE, yu2018 or god2017.",
+        ),
+    ] = "1000",
+    weights: Annotated[
+        str | None, typer.Option("--weights", "-w", help="A file, imagenet, or random.")
+    ] = None,
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preprocess", metavar="NAME|KEY=VALUE", help="In place of the network's own."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the network."),
+    ] = None,
+    fit_on: Annotated[
+        Path | None,
+        typer.Option("--fit-on", help="For pca: a text file of the stimulus_id to fit on."),
+    ] = None,
+    drop_constant: Annotated[
+        bool, typer.Option("--drop-constant", help="Leave out units that never vary.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write.  [default: NETWORK.nc]")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that holds something else.")
+    ] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Of the network, in the file.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random units.")] = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 32,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a network on pictures and write its activations. Goes on where a stopped run ended."""
+    target = out or Path(f"{Path(network).stem if Path(network).is_file() else network}.nc")
+    with _clean_errors(debug, lambda: _partial(target)):
+        from rsacompare.networks.extract import extract as run_network
+        from rsacompare.reporting.extract_text import Rate, lines
+
+        chosen = [part for text in layers or ["default"] for part in text.split(",") if part]
+        options = dict(map(_option, option or ()))
+        if weights is not None:
+            options["weights"] = None if weights == "random" else weights
+        with _messages(quiet), progress.stage_bars(quiet) as told:
+            rate = Rate(told)
+            tree = run_network(
+                network,
+                images[0] if len(images) == 1 else images,
+                chosen[0] if len(chosen) == 1 else chosen,
+                units,
+                seed,
+                out=target,
+                batch_size=batch,
+                preprocessing=_preprocess(preprocess or []),
+                name=name,
+                drop_constant=drop_constant,
+                fit_on=None if fit_on is None else _words(fit_on),
+                overwrite=force,
+                progress=rate,
+                **options,
+            )
+        if not quiet:
+            for line in lines(tree):
+                typer.echo(line)
+            typer.echo(f"{rate}activations: {target.resolve()}")
+        else:
+            typer.echo(target)
+
+
+def _partial(target: Path) -> Path | None:
+    folder = target.parent / f".{target.name}.partial"
+    return folder if folder.is_dir() else None
+
+
+def _preprocess(given: list[str]) -> Any:
+    """A preset's name, or fields to change."""
+    if not given:
+        return None
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    return dict(_option(text, "--preprocess") for text in given)
+
+
+def _words(file: Path) -> list[str]:
+    """A word a line, as a list of stimulus_id."""
+    from rsacompare.errors import DataError
+
+    try:
+        return file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"--fit-on: {file} cannot be read as text ({err})") from err
+
+
+@contextmanager
+def _messages(quiet: bool) -> Iterator[None]:
+    """What is logged, as lines on stderr; TensorFlow says no more than its errors."""
+    import logging
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    log, handler = logging.getLogger("rsacompare"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def _option(text: str, hint: str = "--option") -> tuple[str, Any]:
     """`KEY=VALUE`, the value as in a study file where it can be read so, else as text."""
     import tomllib
 
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise typer.BadParameter(f"'{text}' is not KEY=VALUE", param_hint="--option")
+        raise typer.BadParameter(f"'{text}' is not KEY=VALUE", param_hint=hint)
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -341,7 +478,8 @@ def _clean_errors(debug: bool, kept: Any = None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         folder = kept() if kept else None
-        hint = f"; finished cells are kept in {folder}, run again to go on" if folder else ""
+        what = "cells are" if folder and folder.name == "cells" else "batches are"
+        hint = f"; finished {what} kept in {folder}, run again to go on" if folder else ""
         typer.echo(f"stopped{hint}", err=True)
         raise typer.Exit(130) from None
     except RsacompareError as err:

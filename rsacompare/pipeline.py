@@ -46,8 +46,8 @@ def run(
     study : Study or path of a STUDY.toml
     out : path, optional
         Folder for `results.nc`, the three CSV tables, `provenance.json` and the pages; finished
-        cells are kept in `out/cells`, and a run that was stopped goes on from there. Without it
-        nothing is written.
+        cells are kept in `out/cells`, activations of networks that run in `out/activations`, and
+        a run that was stopped goes on from there. Without it nothing is written.
     n_jobs : int
         Worker threads; results do not depend on it.
     random_state : int, optional
@@ -72,7 +72,9 @@ def run(
         study = study.with_seed(random_state)
     metrics = study.make_metrics()
     folder = None if out is None else _writable(Path(out))
-    brains, networks = load_inputs(study, progress)
+    brains, networks = load_inputs(
+        study, progress, None if folder is None else folder / "activations"
+    )
     with keys.at(study.place("networks")):
         activations = trees.merge_networks(list(networks.values()))
     check_inputs(study, brains, activations)
@@ -194,7 +196,9 @@ def check_source(
         if activations or options:
             raise ProtocolError(f"{source} is a study: it names its networks and options itself")
         study = load_study(source)
-        found = check_sources.from_study(study)
+        found = check_sources.from_study(
+            study, None if folder is None else folder / "activations", progress
+        )
         title = study.title or study.name
         seed = study.random_state if random_state is None else random_state
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 _CONSTANT = 1e-13  # a centred pattern below this share of its largest value is rounding
+_BLOCK = 1 << 24  # bytes of a block of channels
 
 
 def constant_patterns(patterns: np.ndarray) -> np.ndarray:
@@ -20,9 +21,8 @@ def constant_patterns(patterns: np.ndarray) -> np.ndarray:
     -------
     (stimulus,) bool
     """
-    patterns = np.asarray(patterns, dtype=np.float64)
-    rest = patterns - patterns.mean(axis=1, keepdims=True)
-    return np.abs(rest).max(axis=1) <= _CONSTANT * np.abs(patterns).max(axis=1)
+    _, spread, largest = _centre(np.asarray(patterns))
+    return spread <= _CONSTANT * largest
 
 
 def correlation(patterns: np.ndarray) -> np.ndarray:
@@ -44,20 +44,26 @@ def correlation(patterns: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Kriegeskorte, Mur & Bandettini 2008; FACTS 7. One matrix product of the unit-length rows.
+    Kriegeskorte, Mur & Bandettini 2008; FACTS 7. Products of the centred rows, block by block of
+    channels: a whole layer of a network is never copied.
 
     Examples
     --------
     >>> correlation(np.array([[1.0, 2, 3], [2, 4, 6], [3, 2, 1]])).round(6)
     array([0., 2., 2.])
     """
-    x = _checked(patterns)
-    flat = np.flatnonzero(constant_patterns(x))
+    x = _shaped(patterns)
+    mean, spread, largest = _centre(x)
+    flat = np.flatnonzero(spread <= _CONSTANT * largest)
     if len(flat):
         raise ValueError(f"patterns {flat.tolist()} are constant: no correlation with others")
-    x = x - x.mean(axis=1, keepdims=True)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    return 1.0 - np.clip(_upper(x @ x.T), -1.0, 1.0)
+    product = np.zeros((len(x), len(x)))
+    for block in _blocks(x):
+        block -= mean
+        block /= spread[:, None]  # squares of very small or large values stay in range
+        product += block @ block.T
+    length = np.sqrt(np.diag(product))
+    return 1.0 - np.clip(_upper(product / length[:, None] / length), -1.0, 1.0)
 
 
 def euclidean(patterns: np.ndarray) -> np.ndarray:
@@ -98,12 +104,34 @@ DISTANCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _checked(patterns: np.ndarray) -> np.ndarray:
-    patterns = np.asarray(patterns, dtype=np.float64)
+    return _shaped(patterns).astype(np.float64, copy=False)
+
+
+def _shaped(patterns: np.ndarray) -> np.ndarray:
+    patterns = np.asarray(patterns)
     if patterns.ndim != 2 or patterns.shape[0] < 2 or patterns.shape[1] < 1:
         raise ValueError(
             f"patterns must be (stimulus, channel) of two or more stimuli, got {patterns.shape}"
         )
     return patterns
+
+
+def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Copies of a few channels at a time, as float64."""
+    step = max(1, _BLOCK // (8 * max(len(x), 1)))
+    for start in range(0, x.shape[1], step):
+        yield x[:, start : start + step].astype(np.float64)
+
+
+def _centre(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (stimulus, 1) over channels, largest distance from it, and largest value."""
+    mean = sum(block.sum(axis=1, keepdims=True) for block in _blocks(x)) / x.shape[1]
+    spread, largest = np.zeros(len(x)), np.zeros(len(x))
+    for block in _blocks(x):
+        np.maximum(largest, np.abs(block).max(axis=1), out=largest)
+        block -= mean
+        np.maximum(spread, np.abs(block, out=block).max(axis=1), out=spread)
+    return np.asarray(mean), spread, largest
 
 
 def _upper(square: np.ndarray) -> np.ndarray:

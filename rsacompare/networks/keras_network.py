@@ -148,7 +148,8 @@ class KerasNetwork(Network):
                     f"network {self.name} takes images {shape}, got an array of shape "
                     f"{images.shape}, expected (image, *{shape})"
                 )
-            return {spec: value.numpy() for spec, value in run(tf.constant(images)).items()}
+            # shared memory: numpy() copies, and would hold every layer twice
+            return {k: np.asarray(memoryview(v)) for k, v in run(tf.constant(images)).items()}
 
         return forward
 

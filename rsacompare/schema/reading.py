@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
     Raises
     ------
     DataError, ProtocolError
-        A file that cannot be read; an unknown name.
+        A file that cannot be read; an unknown name; a network that runs (:func:`extract` makes
+        its activations).
     """
     path = Path(source)
     if path.suffix.lower() == ".npz" and (_has_layers(path) or not path.is_file()):
@@ -51,11 +53,43 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
         except (DataError, LabelError) as err:
             hint = "; an npz of activations needs the keys 'stimulus_id' and 'layers'"
             raise type(err)(f"{err}{hint if path.suffix == '.npz' else ''}") from err
+    if path.suffix.lower() in (".keras", ".tflite"):
+        raise ProtocolError(_runs(source))
     if path.suffix in (".nc", ".h5") or path.is_file():
         if options:
             raise ProtocolError(f"{path}: a netCDF file takes no options, got {', '.join(options)}")
         return read_tree(path, "activations")
-    return plugins.find("networks", str(source))(**options)
+    plugin = plugins.find("networks", str(source))
+    # what says that it returns a network is not made first: that may take minutes and a download
+    tree = None if makes_network(plugin) else plugin(**options)
+    if not isinstance(tree, xr.DataTree):
+        raise ProtocolError(_runs(source))
+    return tree
+
+
+def _runs(source: str | Path) -> str:
+    return (
+        f"network '{source}' runs here and has no stored activations: make them with "
+        f"rc.extract('{source}', pictures), `rsacompare extract {source} PICTURES`, or "
+        'stimuli = "…" in its table of a study file'
+    )
+
+
+def makes_network(plugin: Any) -> bool | None:
+    """Whether a registered function returns a network that runs, and not a tree.
+
+    Returns
+    -------
+    bool or None
+        As its annotation says; None where it says nothing.
+    """
+    try:
+        made = inspect.signature(plugin).return_annotation
+    except (TypeError, ValueError):
+        return None
+    if made is inspect.Signature.empty or "Any" in str(made):
+        return None
+    return "DataTree" not in str(made)
 
 
 def read_tree(path: str | Path, kind: str | None = None) -> xr.DataTree:

@@ -96,7 +96,7 @@ def read_netcdf(path: str | Path) -> xr.DataTree:
             f"{file} cannot be read as netCDF ({type(err).__name__}: {err}); "
             "the file may be truncated: make or fetch it again"
         ) from err
-    return loaded.map_over_datasets(_plain_strings)
+    return loaded.map_over_datasets(plain_strings)
 
 
 def _is_bdata(file: Path) -> bool:
@@ -116,7 +116,7 @@ def as_text(values: np.ndarray) -> np.ndarray:
     return values.astype(object).astype(str)
 
 
-def _plain_strings(data: xr.Dataset) -> xr.Dataset:
+def plain_strings(data: xr.Dataset) -> xr.Dataset:
     """Strings come back from HDF5 as objects; make them fixed-width text again."""
     for name, var in list(data.variables.items()):
         if var.dtype.kind in "OT":

@@ -20,6 +20,7 @@ from rsacompare.schema.checks import Finding
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.study import inputs, keys
 from rsacompare.study.protocol import Study
+from rsacompare.study.running import Extraction
 
 
 @dataclass
@@ -51,8 +52,17 @@ class Sources:
         self.failed.append(err)
 
 
-def from_study(study: Study) -> Sources:
-    """Everything that a study file names.
+def from_study(
+    study: Study, folder: Path | None = None, progress: inputs.Progress | None = None
+) -> Sources:
+    """Everything that a study file names; networks that run do so.
+
+    Parameters
+    ----------
+    study : Study
+    folder : path, optional
+        Where extracted activations are kept.
+    progress : callable (stage, done, total), optional
 
     Raises
     ------
@@ -72,6 +82,8 @@ def from_study(study: Study) -> Sources:
                 with keys.at(study.place(group, name)):
                     source = study.locate(group, name)
                     tree = inputs.load_source(study, group, name, source)
+                    if isinstance(tree, Extraction):
+                        tree = inputs.extract_all(study, {name: tree}, folder, progress)[name]
             except RsacompareError as err:
                 raw = None
                 if group == "brain":

@@ -17,18 +17,28 @@ from rsacompare.datasets.load import fetch, load_dataset
 from rsacompare.errors import LabelError, ProtocolError
 from rsacompare.schema import labels, reading, store
 from rsacompare.schema.rdm_files import RdmOptions
-from rsacompare.study import keys
+from rsacompare.schema.reading import makes_network
+from rsacompare.study import keys, running
 from rsacompare.study.protocol import Study
+from rsacompare.study.running import Extraction
 
 Progress = Callable[[str, int, int], None]
 
 
 def load_inputs(
-    study: Study, progress: Progress | None = None
+    study: Study, progress: Progress | None = None, folder: Path | None = None
 ) -> tuple[dict[str, xr.DataTree], dict[str, xr.DataTree]]:
     """Brain data and networks of a study, each by the name of its table.
 
-    All sources are located and their options checked before the first is loaded.
+    All sources are located and their options checked before the first is loaded; networks that
+    run are made, and their pictures found and matched with the brains', before the first runs.
+
+    Parameters
+    ----------
+    study : Study
+    progress : callable (stage, done, total), optional
+    folder : path, optional
+        Where extracted activations are kept; in memory without it.
 
     Raises
     ------
@@ -38,7 +48,7 @@ def load_inputs(
     tables = [("brain", name) for name in study.brain]
     tables += [("networks", name) for name in study.networks]
     sources = {table: study.locate(*table) for table in tables}
-    loaded: dict[str, dict[str, xr.DataTree]] = {"brain": {}, "networks": {}}
+    loaded: dict[str, dict[str, Any]] = {"brain": {}, "networks": {}}
     for done, (group, name) in enumerate(tables):
         if progress:
             progress("load", done, len(tables))
@@ -46,20 +56,57 @@ def load_inputs(
             loaded[group][name] = load_source(study, group, name, sources[group, name])
     if progress:
         progress("load", len(tables), len(tables))
+    found = {k: v for k, v in loaded["networks"].items() if isinstance(v, Extraction)}
+    for name, extraction in found.items():
+        _require_shown(study, loaded["brain"], f"network {name}", extraction.stimulus_id)
+    for name, tree in extract_all(study, found, folder, progress).items():
+        loaded["networks"][name] = tree
     return loaded["brain"], loaded["networks"]
 
 
-def load_source(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree:
-    """The data of one `[brain]` or `[networks]` table, whose source `Study.locate` has found."""
-    tree = _load(study, group, name, source)
-    return tree if group == "brain" else _select(study, name, tree)
+def load_source(
+    study: Study, group: str, name: str, source: str | Path
+) -> xr.DataTree | Extraction:
+    """The data of one `[brain]` or `[networks]` table, whose source `Study.locate` has found.
+
+    Of a network that runs: the extraction that has yet to run.
+    """
+    found = _load(study, group, name, source)
+    if group == "brain" or isinstance(found, Extraction):
+        return found
+    return _select(study, name, found)
 
 
-def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree:
+def extract_all(
+    study: Study,
+    extractions: Mapping[str, Extraction],
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, xr.DataTree]:
+    """Run the networks that have to run; progress counts the pictures of all (`extract`)."""
+    total = sum(len(extraction.stimulus_id) for extraction in extractions.values())
+    before = 0
+
+    def told(stage: str, done: int, of: int) -> None:
+        if progress:
+            progress("extract", before + done, total)
+
+    found = {}
+    for name, extraction in extractions.items():
+        with keys.at(study.place("networks", name)):
+            found[name] = extraction.run(folder, told)
+        before += len(extraction.stimulus_id)
+        told("", 0, 0)
+    return found
+
+
+def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTree | Extraction:
     kind = "datasets" if group == "brain" else "networks"
     table = study.brain[name] if group == "brain" else study.networks[name]
     if isinstance(source, str) and source in plugins.names(kind):
         loader = plugins.find(kind, source)
+        if group == "networks" and (makes_network(loader) or study.networks[name].stimuli):
+            return Extraction.of(study, name, source, _from_folder(study.folder, table.options))
         takes = inspect.signature(loader).parameters
         options = keys.check_options(f"{kind[:-1]} {source}", loader, table.options)
         # like a metric, simulated data follow the study's seed unless they are given their own
@@ -68,8 +115,15 @@ def _load(study: Study, group: str, name: str, source: str | Path) -> xr.DataTre
         # voxels of other ROIs need not be read; with several data sets `rois` names those of all
         if group == "brain" and len(study.brain) == 1 and study.rois and "rois" in takes:
             options.setdefault("rois", list(study.rois))
-        return loader(**_from_folder(study.folder, options))
+        found = loader(**_from_folder(study.folder, options))
+        if group == "networks":
+            running.check_table(
+                study.networks[name], source, not isinstance(found, xr.DataTree), study.folder
+            )
+        return found
     file = fetch(source) if isinstance(source, str) else source
+    if group == "networks" and running.is_network_file(file, study.networks[name].stimuli):
+        return Extraction.of(study, name, file, _from_folder(study.folder, table.options))
     options = keys.check_options(f"file {table.source or name}", RdmOptions, table.options)
     load = reading.load_activations if group == "networks" else load_dataset
     tree = load(file, **options)
@@ -95,7 +149,7 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         there = folder / (fixed if fixed == value else fixed.rpartition("/")[0])
         return str(folder / value) if there.exists() else value
 
-    names = ("path",) if "path" in options else ("betas", "labels", "masks")
+    names = ("path",) if "path" in options else ("betas", "labels", "masks", "weights")
     return {key: found(value) if key in names else value for key, value in options.items()}
 
 
@@ -151,17 +205,22 @@ def check_inputs(study: Study, brains: Mapping[str, xr.DataTree], activations: x
     shown = {}
     for network, node in activations.children.items():
         shown[network] = scored_stimuli(next(iter(node.children.values())).to_dataset())
+    for network, available in shown.items():
+        _require_shown(study, brains, f"network {network}", available)
+
+
+def _require_shown(
+    study: Study, brains: Mapping[str, xr.DataTree], what: str, available: Any
+) -> None:
+    """Every stimulus that will be scored must be one that the network saw."""
     for name, tree in brains.items():
         for subject, node in tree.children.items():
             scored = scored_stimuli(node.to_dataset())
-            for network, available in shown.items():
-                try:
-                    labels.index_of(
-                        scored, available, f"data set {name} ({subject})", f"network {network}"
-                    )
-                except LabelError as err:
-                    file = study.file or f"study '{study.name}'"
-                    raise LabelError(f"{file}: {err}") from err
+            try:
+                labels.index_of(scored, available, f"data set {name} ({subject})", what)
+            except LabelError as err:
+                file = study.file or f"study '{study.name}'"
+                raise LabelError(f"{file}: {err}") from err
 
 
 def each_counts_once(study: Study, brains: Mapping[str, xr.DataTree]) -> None:

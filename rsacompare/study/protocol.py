@@ -23,8 +23,10 @@ from rsacompare.errors import DataError, ProtocolError
 from rsacompare.kernels.resample import as_seed
 from rsacompare.metrics.evidence import Metric
 from rsacompare.metrics.registry import metric
+from rsacompare.networks.units import parse as parse_units
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
-from rsacompare.study import keys
+from rsacompare.schema.reading import makes_network
+from rsacompare.study import keys, running
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 # names become files (rsa.html), tree nodes (/network/layer) and parts of labels (dataset.subject)
@@ -50,12 +52,37 @@ class NetworkSource(_Table):
     A source that holds one network is renamed to NAME. One that holds several keeps their own
     names, unless `network` picks one, which is then called NAME. `layers` keeps these only, in
     the network's own order.
+
+    A network that runs (a registered one, a `.keras`, `.h5` or `.tflite` file) needs `stimuli`,
+    the pictures it is shown: a registered set, or a folder, csv or glob from the study file's
+    folder. `layers` may then name a set of the network's, and `units` says how many of a layer
+    are kept (:mod:`rsacompare.networks.units`; 1,000 at random unless given).
     """
 
     source: Name | None = None
     network: Name | None = None
-    layers: Annotated[list[Name], Field(min_length=1)] | None = None
+    stimuli: Name | None = None
+    layers: list[str] | str | None = None
+    units: int | str | None = None
     options: dict[str, Any] = {}
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layer_names(cls, value: Any) -> Any:
+        names = value if isinstance(value, list) else [value]
+        if value is not None and not (names and all(isinstance(n, str) and n for n in names)):
+            raise ValueError(f"a list of layers or the name of a set is expected, got {value!r}")
+        return value
+
+    @field_validator("units", mode="before")
+    @classmethod
+    def _known_units(cls, value: Any) -> Any:
+        if value is not None:
+            try:
+                parse_units(value)
+            except ProtocolError as err:
+                raise ValueError(str(err)) from err
+        return value
 
 
 class MetricChoice(_Table):
@@ -200,9 +227,13 @@ class Study(_Table):
         where = self.place(group, name)
         if source in plugins.names(kind):
             with keys.at(where):
-                keys.check_options(
-                    f"{kind[:-1]} {source}", plugins.find(kind, source), table.options
-                )
+                factory = plugins.find(kind, source)
+                if isinstance(table, NetworkSource):
+                    running.check_table(table, source, makes_network(factory), self.folder)
+                options = table.options
+                if isinstance(table, NetworkSource) and table.stimuli is not None:
+                    options = running.own_options(factory, options)
+                keys.check_options(f"{kind[:-1]} {source}", factory, options)
             return source
         file = self.folder / source
         if not file.is_file() and source not in registry():
@@ -210,6 +241,12 @@ class Study(_Table):
                 raise DataError(f"{where}: {no_file(file)}")
             text = plugins.unknown(kind[:-1], source, plugins.names(kind))
             raise ProtocolError(f"{where}: {text}")
+        if isinstance(table, NetworkSource):
+            runs = running.is_network_file(file, table.stimuli is not None)
+            with keys.at(where):
+                running.check_table(table, source, runs, self.folder)
+            if runs:
+                return file if file.is_file() else source
         if table.options and file.suffix.lower() not in RDM_SUFFIXES:
             raise ProtocolError(f"{where}: options are for registered {kind}; {source} is a file")
         with keys.at(where):

@@ -35,6 +35,13 @@ CEILINGS = {
     ("corr", "hIT"): (0.3944, 0.6804),
 }
 DIGITS = 5.1e-5
+# whole layers, computed outside this project from pictures squashed by Pillow's bicubic filter
+# with the interpreter's default delegate on, which computes in another order
+MOBILENETS = {
+    "mobilenet_v1_0.25_128": (0.062, 0.195, 0.211),
+    "mobilenet_v1_0.5_160": (0.044, 0.235, 0.269),
+}
+LAST = "Conv2d_13_pointwise"  # the last convolution before pooling
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +89,35 @@ def test_on_the_demo_decoding_and_encoding_disagree_as_built(seed):
     rows = rc.tables(result)["contrasts"].query("pairing == 'mean'")
     verdicts = rows.groupby("metric")["verdict"].agg(list).to_dict()
     assert verdicts == {"decoding": ["a"] * 10, "encoding": ["b"] * 10, "rsa": ["undecided"] * 10}
+
+
+@pytest.fixture(scope="module")
+def mobilenets(tmp_path_factory):
+    """The four MobileNets on the 92 pictures, with as many draws as the study asks for."""
+    pytest.importorskip("ai_edge_litert", reason="pip install ai-edge-litert")
+    try:
+        result = pipeline.run(
+            ANALYSES / "mobilenets92.toml", tmp_path_factory.mktemp("mobilenets"), n_jobs=2
+        )
+    except FetchError as err:
+        pytest.skip(str(err))
+    return rc.tables(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", MOBILENETS)
+def test_mobilenets_that_run_here_equal_the_reference_figures(mobilenets, network):
+    rows = mobilenets["summary"].set_index(["metric", "network", "layer", "roi"])
+    scores = [rows.loc[("rsa", network, LAST, roi), "score"] for roi in ROIS]
+    assert scores == pytest.approx(MOBILENETS[network], abs=0.002)
+
+
+@pytest.mark.slow
+def test_a_more_accurate_mobilenet_looks_no_more_like_it(mobilenets):
+    rows = mobilenets["contrasts"].query("pairing == 'mean' and roi == 'IT'")
+    assert rows["verdict"].to_list() == ["equivalent"] * 4
+    assert rows["difference"].abs().max() < 0.02
+    # the layer before pooling is the one nearest to IT in all four
+    rows = mobilenets["summary"].query("roi == 'IT'")
+    best = rows.loc[rows.groupby("network")["score"].idxmax(), "layer"].to_list()
+    assert best == [LAST, LAST, LAST, "Conv_1"]
