@@ -93,6 +93,6 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.made
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.made
-	@echo "Installing into $(VENV) what the tests need: about a minute, this once"
+	@echo "Installing into $(VENV) what the tests need, TensorFlow and torch included: 0.8 GB to download, two to four minutes, this once"
 	@$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@

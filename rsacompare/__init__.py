@@ -12,6 +12,7 @@ from typing import Any
 _HOMES = {
     "activations": "schema.arrays",
     "extract": "networks.extract",
+    "network": "networks.zoo",
     "responses": "schema.arrays",
     "rdms": "schema.arrays",
     "load_activations": "schema.reading",

@@ -44,6 +44,7 @@ class Kind(StrEnum):
     METRICS = "metrics"
     DATASETS = "datasets"
     NETWORKS = "networks"
+    STIMULI = "stimuli"
     LAYERS = "layers"
 
 
@@ -217,7 +218,7 @@ def extract(
         chosen = [part for text in layers or ["default"] for part in text.split(",") if part]
         options = dict(map(_option, option or ()))
         if weights is not None:
-            options["weights"] = None if weights == "random" else weights
+            options["weights"] = weights
         with _messages(quiet), progress.stage_bars(quiet) as told:
             rate = Rate(told)
             tree = run_network(

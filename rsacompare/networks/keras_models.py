@@ -214,7 +214,7 @@ def _weights_file(name: str, weights: str | Path) -> Path:
     path = Path(weights)
     if path.suffix not in _SUFFIXES:
         raise ProtocolError(
-            f"{name}: weights must be 'imagenet', None (random) or a file "
+            f"{name}: weights must be 'imagenet', 'random' or a file "
             f"({', '.join(_SUFFIXES)}), got '{weights}'"
         )
     if not path.is_file():
@@ -247,7 +247,7 @@ def _download_errors(name: str) -> Iterator[None]:
         why = told.rpartition(" -- ")[2] if " -- " in told else told
         raise FetchError(
             f"{name}: {where} cannot be had ({why[-200:]}); download it elsewhere and put it "
-            f"into {_cache()}, or pass weights=PATH, or weights=None for random weights"
+            f"into {_cache()}, or pass weights=PATH, or weights='random'"
         ) from err
 
 

@@ -82,7 +82,7 @@ def _file(weights: str | Path, published: str | None, name: str) -> Path:
         if published is None:
             raise ProtocolError(
                 f"{name}: no trained weights are registered; give a file "
-                f"({' or '.join(SUFFIXES)}), or None for random weights"
+                f"({' or '.join(SUFFIXES)}), or 'random'"
             )
         return fetch(published)
     path = Path(weights)
@@ -90,7 +90,7 @@ def _file(weights: str | Path, published: str | None, name: str) -> Path:
         close = difflib.get_close_matches(str(weights), ["imagenet"], n=1)
         hint = "; did you mean 'imagenet'?" if close else ""
         raise ProtocolError(
-            f"{name}: weights must be 'imagenet', None (random) or a file "
+            f"{name}: weights must be 'imagenet', 'random' or a file "
             f"({' or '.join(SUFFIXES)}), got '{weights}'{hint}"
         )
     return path

@@ -59,7 +59,8 @@ def network(
     custom_objects : {name: class}, optional
         For files with layers that are not Keras' own.
     **options
-        Passed to a registered network: `weights`, `random_state`, `padding`, …
+        Passed to a registered network: `weights` ("imagenet", a file, or "random"), `random_state`,
+        `padding`, …
 
     Returns
     -------
@@ -77,7 +78,7 @@ def network(
 
     Examples
     --------
-    >>> network("resnet50", weights=None).choose("yu2018")[0]  # doctest: +SKIP
+    >>> network("resnet50", weights="random").choose("yu2018")[0]  # doctest: +SKIP
     'conv1_conv'
     """
     if isinstance(source, Network):
@@ -142,6 +143,8 @@ def _registered(name: str, held: dict[str, Any], options: dict[str, Any]) -> Net
     for key in taken:
         if parameters and not anything and key not in known:
             raise ProtocolError(plugins.unknown(f"option of network {name}", key, known))
+    if taken.get("weights") == "random":  # a word for None, which TOML and the shell do not have
+        taken["weights"] = None
     made = maker(**taken)
     if isinstance(made, Network):
         extra = [key for key, value in held.items() if value is not None]

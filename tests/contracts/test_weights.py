@@ -293,7 +293,7 @@ def test_choice_of_weights(model, tmp_path, monkeypatch):
         loading.load_weights(model, "imagenet")
     with pytest.raises(ProtocolError, match="did you mean 'imagenet'"):
         loading.load_weights(model, "imagnet", published=alexnet.WEIGHTS["alexnet"])
-    with pytest.raises(ProtocolError, match=re.escape("weights must be 'imagenet', None (random)")):
+    with pytest.raises(ProtocolError, match=re.escape("weights must be 'imagenet', 'random'")):
         loading.load_weights(model, tmp_path / "model.pt")
     # published weights are the registry's business: a damaged file in the offline folder is told
     monkeypatch.setenv("RSACOMPARE_DATA", str(tmp_path))
