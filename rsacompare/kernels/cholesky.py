@@ -25,6 +25,7 @@ def _lapack(name: str, n_arguments: int) -> Any:
 
 _potrf = _lapack("dpotrf", 5)
 _potrs = _lapack("dpotrs", 8)
+_trtri = _lapack("dtrtri", 6)
 
 
 def solve_in_place(matrix: np.ndarray, right: np.ndarray, smallest: float = SMALLEST_PIVOT) -> bool:
@@ -67,3 +68,36 @@ def solve_in_place(matrix: np.ndarray, right: np.ndarray, smallest: float = SMAL
         ref(lower), ref(n), ref(m), matrix.ctypes.data, ref(n), right.ctypes.data, ref(n), ref(info)
     )
     return True
+
+
+def inverse_factor_in_place(matrix: np.ndarray) -> bool:
+    """Inverse of the Cholesky factor of a positive definite matrix; False where there is none.
+
+    Parameters
+    ----------
+    matrix : (n, n) float64, C order
+        Read from its upper triangle. Left in the upper triangle: U with U'U = matrix^-1 read
+        the other way, that is ``matrix^-1 = U U'``. The lower triangle keeps what it held.
+
+    Raises
+    ------
+    ValueError
+        An array that LAPACK cannot work on in place.
+
+    Examples
+    --------
+    >>> matrix = np.array([[4.0, 0], [0, 16]])
+    >>> inverse_factor_in_place(matrix), np.diag(matrix).tolist()
+    (True, [0.5, 0.25])
+    """
+    n = len(matrix)
+    if matrix.dtype != np.float64 or not matrix.flags.c_contiguous or matrix.shape != (n, n):
+        raise ValueError("need a square float64 array in C order")
+    ref = ctypes.byref
+    size, info = ctypes.c_int(n), ctypes.c_int(0)
+    lower, unit = ctypes.c_char(b"L"), ctypes.c_char(b"N")
+    _potrf(ref(lower), ref(size), matrix.ctypes.data, ref(size), ref(info))
+    if info.value:
+        return False
+    _trtri(ref(lower), ref(unit), ref(size), matrix.ctypes.data, ref(size), ref(info))
+    return not info.value
