@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import ARDRegression
 
-from rsacompare.kernels import gram, sparse
+from rsacompare.kernels import cholesky, gram, sparse
 
 
 def restated(x, y, n_iter=200, prune=1e-10):
@@ -137,3 +137,18 @@ def test_what_does_not_fit_is_refused(change):
     given = {"gram": np.eye(2), "cross": np.ones(2), "square": 1.0, "n_rows": 5} | change
     with pytest.raises(ValueError, match="iterations"):
         sparse.ard(**given)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 65, 130, 301])
+def test_inverse_factor(n):
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 2 * n))
+    matrix = x @ x.T + np.eye(n)
+    held = matrix.copy()
+    assert cholesky.inverse_factor_in_place(held)
+    u = np.triu(held)
+    np.testing.assert_allclose(u @ u.T, np.linalg.inv(matrix), rtol=1e-8, atol=1e-12)
+    np.testing.assert_array_equal(np.tril(held, -1), np.tril(matrix, -1))
+    assert not cholesky.inverse_factor_in_place(-np.eye(3))
+    with pytest.raises(ValueError, match="square float64"):
+        cholesky.inverse_factor_in_place(np.eye(4)[:, ::2])
