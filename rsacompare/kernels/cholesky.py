@@ -12,7 +12,7 @@ SMALLEST_PIVOT = 1e-7  # share of a variable's variance that the others must lea
 
 
 def _routine(module: Any, name: str, n_arguments: int) -> Any:
-    """A BLAS or LAPACK routine of scipy's, called without the GIL (scipy.linalg.lapack keeps it)."""
+    """A BLAS or LAPACK routine of scipy's, called without the GIL (scipy.linalg keeps it)."""
     capsule = module.__pyx_capi__[name]
     api = ctypes.pythonapi
     api.PyCapsule_GetName.restype = ctypes.c_char_p

@@ -8,35 +8,15 @@ the block shrinks. LAPACK and the compiled loops work without the GIL: one targe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit
 
-from rsacompare.kernels.cholesky import inverse_factor_in_place
+from rsacompare.kernels.active_set import ActiveSet, Sparse
 from rsacompare.kernels.gram import Training, gather, select_top
 
 TINY = 1e-15  # the source's floor of variances and of the effective degrees of freedom
-COMPACT = 0.8  # a block is copied together once pruning leaves less of its width
-
-
-@dataclass(frozen=True)
-class Sparse:
-    """Weights of one target.
-
-    Attributes
-    ----------
-    weights : (feature,)
-        Zero for features that were pruned.
-    active : (kept,) int
-        The features that were not.
-    noise : float
-        Estimated variance of the residual.
-    """
-
-    weights: np.ndarray
-    active: np.ndarray
-    noise: float
+RULES = ("sato", "mackay")
 
 
 def ard(
@@ -48,6 +28,7 @@ def ard(
     n_iter: int = 200,
     prune: float = 1e-10,
     power: float | None = None,
+    rows: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Sparse:
     """Sparse Bayesian regression of one target.
 
@@ -56,8 +37,8 @@ def ard(
         B = I + D XX' D,   w = D B⁻¹ D Xy,   g = 1 − diag(B⁻¹)
         σ² = (y'y − w'Xy) / n,   A ← √(A · (w²/σ²) / g),   drop A ≤ prune · max A
 
-    which is the source's S = XX' + A⁻¹ (and, by the Woodbury identity, its form for fewer rows
-    than features), scaled so that the matrix to factorise is never worse than I.
+    which is the source's S = XX' + A⁻¹, scaled so that the matrix to factorise is never worse
+    than I.
 
     Parameters
     ----------
@@ -74,6 +55,9 @@ def ard(
         Share of the largest prior variance below which a feature is dropped.
     power : float, optional
         Mean square of the features, whose inverse A starts from; by default of these features.
+    rows : (X' (row, feature), y (row,)), optional
+        Used while more features than rows are active: the source's other form (equal by the
+        Woodbury identity), which factorises I + X'AX.
 
     Returns
     -------
@@ -94,45 +78,94 @@ def ard(
     >>> found.active.tolist(), found.weights.round(3).tolist()
     ([0], [2.924, 0.0])
     """
+    system = ActiveSet(gram, cross, n_rows, n_iter, rows)
     m = len(cross)
-    if gram.shape != (m, m) or n_rows < 1 or n_iter < 1:
-        raise ValueError(
-            f"gram {gram.shape} and cross {cross.shape} of {n_rows} rows, {n_iter} iterations"
-        )
-    block, active = gram, np.arange(m)
-    place = active  # of the active features in `block`
+    if square / n_rows <= TINY:
+        return Sparse(np.zeros(m), system.active[:0], square / n_rows)
     if power is None:
         power = float(np.mean(np.diagonal(gram))) / n_rows if m else 0.0
     prior = np.full(m, 1.0 / max(power, TINY))
-    h = np.asarray(cross, dtype=np.float64)
     w, noise = np.zeros(m), square / n_rows
-    if square / n_rows <= TINY:
-        return Sparse(np.zeros(m), active[:0], noise)
     for _ in range(n_iter):
-        if len(active) < COMPACT * len(block):
-            work = np.empty((len(active), len(active)))
-            gather(block, place, work)
-            block, place = work, np.arange(len(active))
-        d = np.sqrt(prior)
-        b = np.empty((len(active), len(active)))
-        _scaled(block, place, d, b)
-        if not inverse_factor_in_place(b):
-            raise ValueError("the Gram matrix of the features is not positive semi-definite")
-        w, noise, updated = _update(b, d, h, prior, square, n_rows)
-        largest = updated.max()
+        w, effective = system.solve(np.sqrt(prior))
+        noise = max((square - w @ system.cross) / n_rows, TINY)
+        prior = np.sqrt(prior * (w * w / noise) / np.maximum(effective, TINY))
+        largest = float(prior.max(initial=0.0))
         if not largest > 0:
-            return Sparse(np.zeros(m), active[:0], square / n_rows)
-        keep = updated > prune * largest
-        prior = updated
+            return Sparse(np.zeros(m), system.active[:0], square / n_rows)
+        keep = prior > prune * largest
         if not keep.all():
-            active, place, w, h, prior = active[keep], place[keep], w[keep], h[keep], updated[keep]
-    out = np.zeros(m)
-    out[active] = w
-    return Sparse(out, active, float(noise))
+            system.keep(keep)
+            w, prior = w[keep], prior[keep]
+    return system.result(w, float(noise), m)
+
+
+def ard_mackay(
+    gram: np.ndarray,
+    cross: np.ndarray,
+    square: float,
+    n_rows: int,
+    *,
+    n_iter: int = 300,
+    tolerance: float = 1e-3,
+    largest: float = 1e4,
+    rows: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Sparse:
+    """Sparse Bayesian regression by MacKay's updates, as scikit-learn's ``ARDRegression``.
+
+    With precisions λ of the weights and α of the noise, and D = diag(√(α/λ)) ::
+
+        B = I + D XX' D,   w = D B⁻¹ D Xy,   γ = 1 − diag(B⁻¹)
+        λ ← (γ + 2ε) / (w² + 2ε),   α ← (n − Σγ + 2ε) / (sse + 2ε),   ε = 10⁻⁶, drop λ ≥ largest
+
+    until the weights move by less than `tolerance` in sum. It stops after a few dozen iterations
+    where :func:`ard` runs hundreds, and prunes sooner.
+
+    Parameters
+    ----------
+    gram, cross, square, n_rows, rows
+        As for :func:`ard`, of centred features and target.
+    n_iter : int
+        At most.
+    tolerance, largest : float
+
+    Returns
+    -------
+    Sparse
+    """
+    system = ActiveSet(gram, cross, n_rows, n_iter, rows)
+    m, few = len(cross), 1e-6
+    if square / n_rows <= TINY:
+        return Sparse(np.zeros(m), system.active[:0], square / n_rows)
+    alpha, precision = 1.0 / (square / n_rows + np.finfo(np.float64).eps), np.ones(m)
+    before = None
+    for _ in range(n_iter):
+        w, effective = system.solve(np.sqrt(alpha / precision))
+        # XX'w = Xy − λw/α
+        error = max(square - w @ system.cross - precision @ (w * w) / alpha, 0.0)
+        precision = (effective + 2 * few) / (w * w + 2 * few)
+        alpha = (n_rows - effective.sum() + 2 * few) / (error + 2 * few)
+        now = np.zeros(m)
+        keep = precision < largest
+        now[system.active[keep]] = w[keep]
+        if not keep.all():
+            system.keep(keep)
+            precision = precision[keep]
+        if before is not None and np.abs(now - before).sum() < tolerance:
+            break
+        before = now
+        if not keep.any():
+            return Sparse(np.zeros(m), system.active, 1 / alpha)
+    return system.result(system.solve(np.sqrt(alpha / precision))[0], 1 / alpha, m)
 
 
 def weights(
-    training: Training, y: np.ndarray, *, n_iter: int = 200, prune: float = 1e-10
+    training: Training,
+    y: np.ndarray,
+    *,
+    n_iter: int = 200,
+    prune: float = 1e-10,
+    rules: str = "sato",
 ) -> np.ndarray:
     """Sparse weights of the standardised live voxels for centred targets, each on its best voxels.
 
@@ -147,12 +180,21 @@ def weights(
     y : (row, target), centred
     n_iter, prune
         See :func:`ard`.
+    rules : {"sato", "mackay"}
+        :func:`ard`, or :func:`ard_mackay` with `n_iter` as its limit.
 
     Returns
     -------
     (live, target)
         In the units of `y`.
+
+    Raises
+    ------
+    ValueError
+        Unknown rules.
     """
+    if rules not in RULES:
+        raise ValueError(f"rules must be one of {', '.join(RULES)}, got '{rules}'")
     z, p = training.z, training.n_selected
     n = len(z)
     covariance = z.T @ y
@@ -170,54 +212,12 @@ def weights(
         else:
             gather(training.gram, voxels, block)
             block *= n - 1
-        found = ard(
-            block,
-            covariance[voxels, target] / scale[target],
-            n - 1.0,
-            n,
-            n_iter=n_iter,
-            prune=prune,
-            power=power,
-        )
+        own: dict[str, Any] = {"n_iter": n_iter}
+        if n < p:
+            own["rows"] = (z[:, voxels], y[:, target] / scale[target])
+        if rules == "sato":
+            own |= {"prune": prune, "power": power}
+        cross = covariance[voxels, target] / scale[target]
+        found = (ard if rules == "sato" else ard_mackay)(block, cross, n - 1.0, n, **own)
         out[voxels, target] = found.weights * scale[target]
     return out
-
-
-@njit(nogil=True, cache=True)
-def _scaled(gram: np.ndarray, place: np.ndarray, d: np.ndarray, out: np.ndarray) -> None:
-    """Upper triangle of I + D G D over the features at `place`."""
-    for i in range(len(place)):
-        row, scale = place[i], d[i]
-        for j in range(i, len(place)):
-            out[i, j] = scale * d[j] * gram[row, place[j]]
-        out[i, i] += 1.0
-
-
-@njit(nogil=True, cache=True)
-def _update(
-    u: np.ndarray, d: np.ndarray, h: np.ndarray, prior: np.ndarray, square: float, n_rows: int
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """Weights, noise variance and new prior variances, with B⁻¹ = UU' (U upper triangular)."""
-    m = len(d)
-    v = np.zeros(m)
-    for i in range(m):
-        g = d[i] * h[i]
-        for j in range(i, m):
-            v[j] += u[i, j] * g
-    w = np.empty(m)
-    updated = np.empty(m)
-    spread = np.empty(m)
-    explained = 0.0
-    for i in range(m):
-        total, size = 0.0, 0.0
-        for j in range(i, m):
-            total += u[i, j] * v[j]
-            size += u[i, j] * u[i, j]
-        w[i] = d[i] * total
-        spread[i] = size
-        explained += w[i] * h[i]
-    noise = max((square - explained) / n_rows, 1e-15)
-    for i in range(m):
-        effective = max(1.0 - spread[i], 1e-15)
-        updated[i] = np.sqrt(prior[i] * (w[i] * w[i] / noise) / effective)
-    return w, noise, updated

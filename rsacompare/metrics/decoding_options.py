@@ -7,6 +7,7 @@ from typing import Any
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
+from rsacompare.kernels import sparse
 from rsacompare.metrics.base import Meaning
 from rsacompare.metrics.profiles import AVERAGES, DEAD
 
@@ -15,7 +16,7 @@ DEFAULT_ALPHAS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 # what an option may be, and which options matter for it
 ESTIMATORS: dict[str, tuple[str, ...]] = {
     "ols": (),
-    "ard": ("n_iter", "prune"),
+    "ard": ("n_iter", "prune", "rules"),
     "ridge": ("alpha",),
 }
 SCORES: dict[str, tuple[str, ...]] = {
@@ -73,6 +74,7 @@ def check(options: Mapping[str, Any]) -> None:
         ("estimator", ESTIMATORS),
         ("score", SCORES),
         ("items", ITEMS),
+        ("rules", sparse.RULES),
         ("average", AVERAGES),
         ("dead_units", DEAD),
     ):

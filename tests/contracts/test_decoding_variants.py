@@ -13,6 +13,7 @@ from rsacompare.schema import arrays
 
 VARIANTS = {
     "ard": {"estimator": "ard", "n_iter": 30},
+    "ard, mackay": {"estimator": "ard", "rules": "mackay"},
     "ridge": {"estimator": "ridge", "alpha": 5},
     "ridge, chosen": {"estimator": "ridge", "alpha": "cv", "n_inner_folds": 3, "n_voxels": 6},
     "first units": {"n_units": 4},
@@ -67,6 +68,7 @@ def evidence_of(metric, activation, response):
         ({"estimator": "rigde"}, "unknown estimator 'rigde'; did you mean 'ridge'"),
         ({"score": "paterns"}, "unknown score 'paterns'; did you mean 'pattern'"),
         ({"items": "images"}, "unknown items 'images'"),
+        ({"rules": "tipping"}, "unknown rules 'tipping'"),
         ({"average": "median"}, "unknown average"),
         ({"dead_units": "keep"}, "unknown dead_units"),
         ({"candidates": "every"}, "unknown candidates"),
