@@ -83,12 +83,12 @@ def ard(
     if square / n_rows <= TINY:
         return Sparse(np.zeros(m), system.active[:0], square / n_rows)
     if power is None:
-        power = float(np.mean(np.diagonal(gram))) / n_rows if m else 0.0
-    prior = np.full(m, 1.0 / max(power, TINY))
+        power = float(np.diagonal(gram).mean()) / n_rows if m else 0.0
+    prior: np.ndarray = np.full(m, 1.0 / max(power, TINY))
     w, noise = np.zeros(m), square / n_rows
     for _ in range(n_iter):
         w, effective = system.solve(np.sqrt(prior))
-        noise = max((square - w @ system.cross) / n_rows, TINY)
+        noise = max(float(square - w @ system.cross) / n_rows, TINY)
         prior = np.sqrt(prior * (w * w / noise) / np.maximum(effective, TINY))
         largest = float(prior.max(initial=0.0))
         if not largest > 0:
