@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from scipy import linalg
 
 from rsacompare.kernels import gram
 from rsacompare.kernels.cholesky import solve_in_place
@@ -80,7 +81,8 @@ def weights(training: Training, y: np.ndarray, *, alpha: float) -> np.ndarray:
             gather(training.gram, voxels, work)
             work *= n - 1
         work.flat[:: p + 1] += alpha
-        solve_in_place(work, right, smallest=0.0)
+        if not solve_in_place(work, right, smallest=0.0):
+            right = _augmented(z[:, voxels], y[:, target], alpha)
         out[voxels, target] = right
     return out
 
@@ -128,10 +130,15 @@ def _all_voxels(
         kernel = z @ z.T
         kernel.flat[:: len(z) + 1] += alpha
         right = np.array(y.T, order="C")
-        solve_in_place(kernel, right, smallest=0.0)
-        return z.T @ right.T
+        solved = solve_in_place(kernel, right, smallest=0.0)
+        return z.T @ right.T if solved else _augmented(z, y, alpha)
     system = training.gram * (len(z) - 1)
     system.flat[:: len(system) + 1] += alpha
     right = np.array(covariance.T, order="C")
-    solve_in_place(system, right, smallest=0.0)
-    return right.T
+    return right.T if solve_in_place(system, right, smallest=0.0) else _augmented(z, y, alpha)
+
+
+def _augmented(z: np.ndarray, y: np.ndarray, alpha: float) -> np.ndarray:
+    """By singular values: a penalty within rounding of voxels that repeat one another."""
+    rows = np.vstack([z, np.sqrt(alpha) * np.eye(z.shape[1])])
+    return linalg.lstsq(rows, np.concatenate([y, np.zeros((z.shape[1], *y.shape[1:]))]))[0]

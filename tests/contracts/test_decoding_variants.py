@@ -10,6 +10,7 @@ from rsacompare import testing
 from rsacompare.errors import DataError, LabelError, ProtocolError
 from rsacompare.metrics.decoding import Decoding
 from rsacompare.schema import arrays
+from rsacompare.study.protocol import load_study
 
 VARIANTS = {
     "ard": {"estimator": "ard", "n_iter": 30},
@@ -130,6 +131,36 @@ def test_every_meaning_says_what_is_scored():
         assert any("Horikawa" in c for c in meaning.citations)
         assert any("Sato" in c for c in meaning.citations) == (estimator == "ard")
     assert len(sentences) == 36
+
+
+def test_options_in_a_study_file(tmp_path):
+    text = """
+    name = "variants"
+    [brain.phantom]
+    [networks.phantom]
+    [metrics.sparse]
+    type = "decoding"
+    estimator = "ard"
+    n_iter = 2000
+    n_voxels = {LVC = 1000, "*" = "all"}
+    [metrics.identified]
+    type = "decoding"
+    score = "pairwise"
+    items = "categories"
+    candidates = ["n01518878"]
+    """
+    file = tmp_path / "study.toml"
+    file.write_text(text)
+    made = load_study(file).make_metrics()
+    assert made["sparse"].config()["n_iter"] == 2000
+    assert made["sparse"].n_voxels == {"LVC": 1000, "*": "all"}
+    assert made["identified"].meaning.chance == 0.5
+    file.write_text(text.replace("pairwise", "pairwize"))
+    with pytest.raises(ProtocolError, match="unknown score 'pairwize'; did you mean 'pairwise'"):
+        load_study(file).make_metrics()
+    file.write_text(text.replace("n_iter", "n_itr"))
+    with pytest.raises(ProtocolError, match="did you mean 'n_iter'"):
+        load_study(file).make_metrics()
 
 
 def test_imagery_needs_imagery():

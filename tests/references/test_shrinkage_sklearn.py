@@ -72,3 +72,15 @@ def test_a_penalty_must_be_positive():
     x, y, _ = world()
     with pytest.raises(ValueError, match="positive"):
         shrinkage.weights(gram.train(x, 5, least_squares=False), y - y.mean(axis=0), alpha=0.0)
+
+
+@pytest.mark.parametrize("p", [8, 500])
+@pytest.mark.parametrize("n", [60, 20])
+def test_a_penalty_below_rounding_gives_the_minimum_norm(p, n):
+    """Voxels that repeat one another, and next to no penalty: scikit-learn's least squares."""
+    x, y, x_new = world(n, 30)
+    x[:, 20:28], x_new[:, 20:28] = x[:, 10:18], x_new[:, 10:18]
+    x = np.round(x)  # exactly equal and exactly summed
+    got = shrinkage.predict(gram.train(x, p, least_squares=False), y, x_new, 1e-14)
+    expected = gram.predict(gram.train(x, p), y, x_new)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
