@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -214,12 +214,13 @@ class Decoding(Metric):
         """
         rows = sort_out(response, self.items)
         n_voxels = self._n_voxels(str(response.attrs.get("roi", "")), rows)
+        # what is kept for all layers holds the training's share, not the presentations again
+        known = replace(rows, values=np.empty((0, rows.values.shape[1])))
         if not rows.cross_validated:
             train = rows.values[rows.train]
             held = gram.train(train, n_voxels, least_squares=self.estimator == "ols")
-            return _Response(
-                (self._part(rows, rows.train, rows.scored, held, n_voxels),), rows, None
-            )
+            part = self._part(rows, rows.train, rows.scored, held, n_voxels)
+            return _Response((part,), known, None)
         unique, place = np.unique(rows.item, return_inverse=True)
         n_folds = min(self.n_folds, len(unique) // 2)
         fold = resample.folds(unique, n_folds, self.random_state)  # type: ignore[arg-type]
@@ -231,7 +232,7 @@ class Decoding(Metric):
             self._part(rows, of_row != label, of_row == label, training, n_voxels)
             for label, training in trained.items()
         )
-        return _Response(parts, rows, fold)
+        return _Response(parts, known, fold)
 
     def compare(self, activation: _Activation, response: _Response) -> TargetEvidence:
         """Evidence over the scored items."""
@@ -308,7 +309,7 @@ class Decoding(Metric):
         training: gram.Training,
         n_voxels: int,
     ) -> _Part:
-        ids, values = rows.stimulus_id[train], rows.values[:0]
+        ids, values = rows.stimulus_id[train], np.empty((0, rows.values.shape[1]))
         inner: dict[int, gram.Training] = {}
         fold = np.zeros(len(ids), dtype=int)
         if self.estimator == "ridge" and self.alpha == "cv":
