@@ -9,7 +9,7 @@ from rsacompare.kernels.pairs import blocks, checked_weights
 
 # a variance below this share of the mean square about the column's own mean is rounding
 _ROUNDING = 1e-13
-_CONSTANT = 1e-13  # a centred column below this share of its largest value is rounding
+CONSTANT = 1e-13  # a centred column below this share of its largest value is rounding
 _COLUMNS = 1000  # targets worked on at a time; a constant
 
 
@@ -71,6 +71,8 @@ def null_mean_correlation(
     predicted: np.ndarray,
     permutations: np.ndarray,
     fold: np.ndarray | None = None,
+    *,
+    fisher: bool = False,
 ) -> np.ndarray:
     """Mean correlation over targets with the predicted stimuli re-indexed.
 
@@ -81,6 +83,8 @@ def null_mean_correlation(
         Row p pairs stimulus s of `observed` with stimulus ``permutations[p, s]`` of `predicted`.
     fold : (stimulus,) int, optional
         Values are centred within folds; permutations must stay inside them.
+    fisher : bool
+        Mean of atanh(r) in place of r, with |r| at most 1 - 1e-12.
 
     Returns
     -------
@@ -110,6 +114,10 @@ def null_mean_correlation(
         return np.full(len(permutations), np.nan)
     x, y = x[:, alive], y[:, alive]
     x, y = x / np.linalg.norm(x, axis=0), y / np.linalg.norm(y, axis=0)
+    if fisher:
+        out = np.empty(len(permutations))
+        _mean_fisher(x, y, permutations.astype(np.intp), out)
+        return out
     cross = (x @ y.T) / x.shape[1]
     return cross[np.arange(len(x)), permutations].sum(axis=1)
 
@@ -169,7 +177,7 @@ def _centred(x: np.ndarray, groups: list) -> np.ndarray:
 
 def _varies(centred: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Whether more than the rounding of the mean is left of a column of that size."""
-    return np.abs(centred).max(axis=0) > _CONSTANT * scale
+    return np.abs(centred).max(axis=0) > CONSTANT * scale
 
 
 @njit(nogil=True, cache=True)
@@ -219,3 +227,19 @@ def _segment_means(
                     total += w * value
                     count += w
             out[d, s] = total / count if count > 0 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _mean_fisher(x: np.ndarray, y: np.ndarray, orders: np.ndarray, out: np.ndarray) -> None:
+    """Mean over columns of unit length of atanh(r), for each order of the rows of `y`."""
+    r = np.empty(x.shape[1])
+    for p in range(len(orders)):
+        r[:] = 0.0
+        for s in range(len(x)):
+            row = orders[p, s]
+            for t in range(x.shape[1]):
+                r[t] += x[s, t] * y[row, t]
+        total = 0.0
+        for t in range(x.shape[1]):
+            total += np.arctanh(min(1 - 1e-12, max(-(1 - 1e-12), r[t])))
+        out[p] = total / x.shape[1]

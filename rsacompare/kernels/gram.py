@@ -8,6 +8,7 @@ a Cholesky factorisation, and never touches the samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,9 @@ class Training:
     operator: np.ndarray | None = None
 
 
-def train(x: np.ndarray, n_selected: int, *, largest: int = LARGEST_GRAM) -> Training:
+def train(
+    x: np.ndarray, n_selected: int, *, largest: int = LARGEST_GRAM, least_squares: bool = True
+) -> Training:
     """Standardise training rows and do the work that all targets share.
 
     Parameters
@@ -62,6 +65,8 @@ def train(x: np.ndarray, n_selected: int, *, largest: int = LARGEST_GRAM) -> Tra
         How many voxels each target takes (all, where there are no more).
     largest : int
         Entries of the largest Gram matrix to hold.
+    least_squares : bool
+        False for other estimators: the Gram matrix itself is held wherever it fits.
 
     Raises
     ------
@@ -81,6 +86,10 @@ def train(x: np.ndarray, n_selected: int, *, largest: int = LARGEST_GRAM) -> Tra
     n_live = len(live)
     p = min(n_selected, n_live)
     shared: dict[str, Any] = {"mean": mean, "scale": scale, "live": live, "z": z, "n_selected": p}
+    if not least_squares and n_live**2 <= largest:
+        return Training(**shared, gram=(z.T @ z) / (n - 1))
+    if not least_squares:
+        return Training(**shared)
     if p == n_live:
         return Training(**shared, operator=_operator(z))
     if p >= n - 1 or n_live**2 > largest:
@@ -94,7 +103,9 @@ def train(x: np.ndarray, n_selected: int, *, largest: int = LARGEST_GRAM) -> Tra
     return Training(**shared, gram=gram)
 
 
-def train_folds(x: np.ndarray, fold: np.ndarray, n_selected: int) -> dict[int, Training]:
+def train_folds(
+    x: np.ndarray, fold: np.ndarray, n_selected: int, *, least_squares: bool = True
+) -> dict[int, Training]:
     """For each fold, the training on all rows outside it.
 
     Each fold's Gram matrix is formed afresh: taking the held-out part from that of all rows
@@ -104,12 +115,12 @@ def train_folds(x: np.ndarray, fold: np.ndarray, n_selected: int) -> dict[int, T
     ----------
     x : (row, voxel)
     fold : (row,) int
-    n_selected : int
+    n_selected, least_squares
         See :func:`train`.
     """
     labels = np.unique(fold).tolist()
-    largest = LARGEST_GRAM // len(labels)
-    return {label: train(x[fold != label], n_selected, largest=largest) for label in labels}
+    kept: dict[str, Any] = {"largest": LARGEST_GRAM // len(labels), "least_squares": least_squares}
+    return {label: train(x[fold != label], n_selected, **kept) for label in labels}
 
 
 def select_top(score: np.ndarray, n: int) -> np.ndarray:
@@ -119,8 +130,13 @@ def select_top(score: np.ndarray, n: int) -> np.ndarray:
     return np.sort(np.argpartition(-score, n - 1, axis=1)[:, :n], axis=1)
 
 
-def predict(training: Training, y: np.ndarray, x_new: np.ndarray) -> np.ndarray:
-    """Predict targets for new rows by least squares on each target's best voxels.
+def predict(
+    training: Training,
+    y: np.ndarray,
+    x_new: np.ndarray,
+    solve: Callable[[Training, np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Predict targets for new rows, by least squares on each target's best voxels or as told.
 
     Per target: the voxels of the largest |Pearson r| over the training rows (FACTS section 3;
     Horikawa & Kamitani 2017), ordinary least squares with an intercept on them, in the target's
@@ -134,6 +150,8 @@ def predict(training: Training, y: np.ndarray, x_new: np.ndarray) -> np.ndarray:
     y : (n, target)
         Training targets. One that never varies is predicted by its value.
     x_new : (row_new, voxel)
+    solve : callable (training, centred targets (n, target)) -> (live, target), optional
+        Weights of the standardised voxels, least squares by default (:func:`weights`).
 
     Returns
     -------
@@ -164,7 +182,8 @@ def predict(training: Training, y: np.ndarray, x_new: np.ndarray) -> np.ndarray:
         mean = np.where((part == part[0]).all(axis=0), part[0], part.mean(axis=0))
         # y is not divided by its deviation: neither the order of |r| nor the prediction would
         # change by it
-        out[:, block] = z_new @ weights(training, part - mean) + mean
+        found = weights(training, part - mean) if solve is None else solve(training, part - mean)
+        out[:, block] = z_new @ found + mean
     return out
 
 
@@ -198,7 +217,7 @@ def weights(training: Training, y: np.ndarray) -> np.ndarray:
                 np.matmul(part.T, part, out=work)
                 work /= len(z) - 1
             else:
-                _gather(training.gram, voxels, work)
+                gather(training.gram, voxels, work)
             solution = right if solve_in_place(work, right) else None
         if solution is None:
             solution = _minimum_norm(z[:, voxels], y[:, target])
@@ -222,7 +241,7 @@ def _by_complement(inverse: np.ndarray, covariance: np.ndarray, chosen: np.ndarr
     for target in range(n_targets):
         voxels = np.flatnonzero(left_out[target])
         part = whole[target, voxels]
-        _gather(inverse, voxels, work)
+        gather(inverse, voxels, work)
         if not solve_in_place(work, part, smallest=0.0):
             raise ValueError("the left-out block of a well-conditioned inverse is not positive")
         right[voxels, target] = -part
@@ -274,7 +293,7 @@ def _minimum_norm(z: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _gather(matrix: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
+def gather(matrix: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
     """Upper triangle (in C order) of matrix[index][:, index] into `out`."""
     for i in range(len(index)):
         row = index[i]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.kernels import gram, resample
-from rsacompare.metrics.evidence import Meaning, Metric, TargetEvidence
+from rsacompare.kernels import gram, resample, shrinkage, sparse
+from rsacompare.metrics import decoding_options as options
+from rsacompare.metrics.base import Metric
+from rsacompare.metrics.decoding_rows import Rows, item_features, sort_out
+from rsacompare.metrics.identification import IdentificationEvidence, count_above
+from rsacompare.metrics.profiles import PatternEvidence, ProfileEvidence
+from rsacompare.metrics.targets import TargetEvidence
 from rsacompare.schema import labels
 
-HORIKAWA_N_VOXELS = {"LVC": 1000, "HVC": 1000, "VC": 1000, "*": 500}
-FEWEST_TRAINING_STIMULI = 3
+FEWEST_UNITS = 3  # of a correlation across units
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,15 @@ class _Activation:
 
 @dataclass(frozen=True)
 class _Part:
-    """One training and the presentations it predicts."""
+    """One training and the presentations it predicts; `inner` folds of its rows choose alpha."""
 
     training: gram.Training
     train_id: np.ndarray
-    test_id: np.ndarray
+    item: np.ndarray
     test: np.ndarray
+    train: np.ndarray
+    inner: dict[int, gram.Training]
+    inner_fold: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,28 +50,69 @@ class _Response:
     """One subject and region: one part for a train/test split, or one per fold."""
 
     parts: tuple[_Part, ...]
-    stimulus_id: np.ndarray
+    rows: Rows
     fold: np.ndarray | None
-    where: str
+
+    @property
+    def where(self) -> str:
+        return self.rows.where
 
 
 class Decoding(Metric):
     """Correlation between a unit's true and decoded activation over test stimuli, mean over units.
 
-    Per unit: the voxels of the largest |Pearson r| over training presentations, ordinary least
-    squares with an intercept on them, predictions of the test presentations averaged over the
-    repetitions of each stimulus (Horikawa & Kamitani 2017 in the quick form that Yu et al. 2018
-    used; FACTS section 3). Normalisation, selection and weights come from training presentations
-    only.
+    Per unit: the voxels of the largest |Pearson r| over training presentations, a linear model
+    with an intercept on them, predictions of the test presentations averaged over the
+    repetitions of each stimulus (Horikawa & Kamitani 2017, by default in the quick form that Yu et
+    al. 2018 used; FACTS section 3). Normalisation, selection and weights come from training
+    presentations only.
 
     Parameters
     ----------
-    n_voxels : int or {roi: int}, optional
+    n_voxels : int, "all" or {roi: int or "all"}, optional
         How many voxels a unit takes, of all where the region has no more. A table may name
         regions, with ``"*"`` for all others; by default 1000 in LVC, HVC and VC, else 500.
+    estimator : {"ols", "ard", "ridge"}
+        Ordinary least squares; sparse Bayesian regression (the paper's, :func:`sparse.ard`); ridge
+        on standardised voxels and units as in FastL2LiR.
+    n_units : int or "all", optional
+        Only the first so many units of a layer (the demo of the paper takes 100).
+    n_iter : int
+        Iterations of ``ard``: 200, the paper's 2000.
+    prune : float
+        Share of the largest prior variance below which ``ard`` drops a voxel (``sato``).
+    rules : {"sato", "mackay"}
+        Updates of ``ard``: the paper's, or those of scikit-learn's ARDRegression, which stop by
+        themselves (at the latest after `n_iter`) and take a tenth of the time.
+    alpha : float or "cv"
+        Penalty of ``ridge``, or the best of `alphas` for each unit: the largest mean correlation
+        over `n_inner_folds` folds of the training stimuli (at most one per two stimuli), voxels
+        selected anew in each.
+    alphas : sequence of float
+    n_inner_folds : int
+    score : {"profile", "pattern", "pairwise", "n_way"}
+        Correlation over items per unit (the paper's); correlation across units per item, with
+        both sides standardised by training data; identification of each item among two or `n_way`
+        candidates by the correlation across units (chance 1/2, 1/n_way; ties count as correct).
+    items : {"stimuli", "categories", "imagery"}
+        What is scored: test stimuli; their categories (coordinate `category`; with the average
+        activation of the category as truth); imagined categories (presentations of the split
+        ``imagery``, their category or stimulus_id; trained on the training presentations, or on
+        all that were seen where none is marked). The network's row of a category's name is its
+        average; without one, the mean over the stimuli of the category that were shown.
+    candidates : "items", "all" or sequence of str
+        Of identification: the scored items; with all stimuli of the network that were not
+        shown; with the stimuli of the network named.
+    n_way : int
+        Candidates of the score ``n_way``.
+    average : {"arithmetic", "fisher"}
+        Mean of r over units (or items), or tanh of the mean of atanh(r).
+    dead_units : {"drop", "zero"}
+        Units (items, for patterns) without a correlation are left out, n_targets counting the
+        others; or count as 0.
     n_folds : int
-        Without a split, cross-validation over stimuli in so many folds, at most one per two
-        stimuli (predictions are centred within folds, and one stimulus alone says nothing).
+        Without a split, cross-validation over stimuli (categories) in so many folds, at most one
+        per two (predictions are centred within folds, and one item alone says nothing).
     random_state : int, optional
         Of the folds.
 
@@ -74,58 +123,82 @@ class Decoding(Metric):
 
     Examples
     --------
-    >>> Decoding(n_voxels={"V1": 100, "*": 300}).config()
-    {'n_folds': 5, 'n_voxels': {'V1': 100, '*': 300}, 'random_state': None}
+    >>> Decoding(n_voxels={"V1": 100, "*": 300}, score="pairwise").meaning.chance
+    0.5
+    >>> Decoding(100, estimator="ridge").config()["alpha"]
+    100.0
     """
 
     name = "decoding"
-    meaning = Meaning(
-        label="linear decoding",
-        sentence=(
-            "Each unit's activation was predicted from the voxels that correlate most with it, "
-            "by ordinary least squares fitted to training stimuli; the score is the correlation "
-            "of predicted with true activation over test stimuli, averaged over units."
-        ),
-        ceiling=(
-            "Square root of the reliability of the decoded activations, from how much they vary "
-            "between repetitions of a stimulus: the score that this decoder would reach if its "
-            "predictions were right but for that noise. It does not bound a better decoder."
-        ),
-        citations=(
-            "Horikawa, T. & Kamitani, Y. (2017). Generic decoding of seen and imagined objects "
-            "using hierarchical visual features. Nature Communications 8, 15037.",
-            "Yu, Lu, Hasson, Norman & Pillow (2018). Conference on Cognitive Computational "
-            "Neuroscience.",
-        ),
-    )
+    meaning = options.meaning("ols", "profile", "stimuli", "arithmetic", 10)
     accepts = frozenset({"activation", "response"})
 
     def __init__(
         self,
-        n_voxels: int | Mapping[str, int] | None = None,
+        n_voxels: int | str | Mapping[str, int | str] | None = None,
         n_folds: int = 5,
         random_state: int | None = None,
+        *,
+        estimator: str = "ols",
+        n_units: int | str | None = None,
+        n_iter: int = 200,
+        prune: float = 1e-10,
+        rules: str = "sato",
+        alpha: float | str = 100.0,
+        alphas: Sequence[float] = options.DEFAULT_ALPHAS,
+        n_inner_folds: int = 5,
+        score: str = "profile",
+        items: str = "stimuli",
+        candidates: str | Sequence[str] = "items",
+        n_way: int = 10,
+        average: str = "arithmetic",
+        dead_units: str = "drop",
     ):
-        table = HORIKAWA_N_VOXELS if n_voxels is None else n_voxels
-        self.n_voxels = dict(table) if isinstance(table, Mapping) else table
+        self.n_voxels = options.checked_n_voxels(n_voxels)
         self.n_folds = n_folds
         self.random_state = random_state
-        counts = self.n_voxels.values() if isinstance(self.n_voxels, dict) else [self.n_voxels]
-        if not counts or not all(_is_count(count, 1) for count in counts):
-            raise ProtocolError(
-                f"decoding: n_voxels must be a whole number from 1, or a table of them per ROI, "
-                f"got {n_voxels!r}"
-            )
-        if not _is_count(n_folds, 2):
-            raise ProtocolError(f"decoding: n_folds must be a whole number from 2, got {n_folds!r}")
+        self.estimator = estimator
+        self.n_units = None if n_units == "all" else n_units
+        self.n_iter = n_iter
+        self.prune = prune
+        self.rules = rules
+        self.alpha = alpha
+        self.alphas = list(alphas) if isinstance(alphas, tuple) else alphas
+        self.n_inner_folds = n_inner_folds
+        self.score = score
+        self.items = items
+        self.candidates = list(candidates) if isinstance(candidates, tuple) else candidates
+        self.n_way = n_way
+        self.average = average
+        self.dead_units = dead_units
+        options.check(vars(self))
+        self.meaning = options.meaning(estimator, score, items, average, n_way)
+
+    def config(self) -> dict[str, Any]:
+        own = {k: v for k, v in super().config().items() if k != "meaning"}
+        return options.that_matter(own)
 
     def prepare_activation(self, activation: xr.DataArray) -> _Activation:
+        """A layer's values, of its first `n_units` units.
+
+        Raises
+        ------
+        DataError
+            NaN; too few units for a correlation across units.
+        """
         name = "/".join(
             str(activation.attrs[k]) for k in ("network", "layer") if k in activation.attrs
         )
         where = f"activations of {name}" if name else "activations"
         values = activation.transpose("stimulus_id", "neuroid").values
+        if self.n_units is not None:
+            values = values[:, : int(self.n_units)]
         labels.require_finite(values, where)
+        if self.score != "profile" and values.shape[1] < FEWEST_UNITS:
+            raise DataError(
+                f"{where}: {values.shape[1]} units; score='{self.score}' correlates across units "
+                f"and needs at least {FEWEST_UNITS}; take score='profile', or more units"
+            )
         return _Activation(activation["stimulus_id"].values.astype(str), values, where)
 
     def prepare_response(self, response: xr.DataArray) -> _Response:
@@ -134,91 +207,142 @@ class Decoding(Metric):
         Raises
         ------
         DataError
-            No or too few training stimuli; a stimulus in both training and test; NaN.
+            No or too few training stimuli; a stimulus in both training and test; NaN; items
+            without a category.
+        ProtocolError
+            Imagery where there is none; an ROI that the table of `n_voxels` does not know.
         """
-        where = "responses" + "".join(
-            f" {word} {response.attrs[key]}"
-            for key, word in (("subject", "of"), ("roi", "in"))
-            if response.attrs.get(key)
+        rows = sort_out(response, self.items)
+        n_voxels = self._n_voxels(str(response.attrs.get("roi", "")), rows)
+        # what is kept for all layers holds the training's share, not the presentations again
+        known = replace(rows, values=np.empty((0, rows.values.shape[1])))
+        if not rows.cross_validated:
+            train = rows.values[rows.train]
+            held = gram.train(train, n_voxels, least_squares=self.estimator == "ols")
+            part = self._part(rows, rows.train, rows.scored, held, n_voxels)
+            return _Response((part,), known, None)
+        unique, place = np.unique(rows.item, return_inverse=True)
+        n_folds = min(self.n_folds, len(unique) // 2)
+        fold = resample.folds(unique, n_folds, self.random_state)  # type: ignore[arg-type]
+        of_row = fold[place]
+        trained = gram.train_folds(
+            rows.values, of_row, n_voxels, least_squares=self.estimator == "ols"
         )
-        rows = response.transpose("presentation", "neuroid").values
-        ids = response["stimulus_id"].values.astype(str)
-        split = response["split"].values if "split" in response.coords else np.full(len(ids), "")
-        used = split != "imagery"
-        rows, ids, split = rows[used], ids[used], split[used]
-        labels.require_finite(rows, where)
-        n_voxels = self._n_voxels(str(response.attrs.get("roi", "")), where)
-        if (split == "").all():
-            return self._folds(rows, ids, n_voxels, where)
-        train, test = split == "train", split == "test"
-        if not test.any():
-            raise DataError(f"{where}: no presentation is marked 'test'; decoding scores those")
-        n_train = len(np.unique(ids[train]))
-        if n_train < FEWEST_TRAINING_STIMULI:
-            raise DataError(
-                f"{where}: {n_train} stimuli are marked 'train', decoding needs at least "
-                f"{FEWEST_TRAINING_STIMULI}; mark more, or leave out the split to cross-validate"
-            )
-        both = np.intersect1d(ids[train], ids[test])
-        if both.size:
-            raise DataError(
-                f"{where}: {both.size} stimuli are in both training and test "
-                f"({labels.listed(both.tolist())}): the score would not be one of new stimuli; "
-                "give each stimulus one split"
-            )
-        part = _Part(gram.train(rows[train], n_voxels), ids[train], ids[test], rows[test])
-        return _Response((part,), np.unique(ids[test]), None, where)
+        parts = tuple(
+            self._part(rows, of_row != label, of_row == label, training, n_voxels)
+            for label, training in trained.items()
+        )
+        return _Response(parts, known, fold)
 
     def compare(self, activation: _Activation, response: _Response) -> TargetEvidence:
-        """Evidence over the test stimuli, or over all of them when cross-validated."""
-        predicted, shown = [], []
+        """Evidence over the scored items."""
+        predicted, shown, standard = [], [], []
         for part in response.parts:
             row = labels.index_of(
                 part.train_id, activation.stimulus_id, response.where, activation.where
             )
-            predicted.append(gram.predict(part.training, activation.values[row], part.test))
-            shown.append(part.test_id)
+            y = np.asarray(activation.values[row], dtype=np.float64)
+            predicted.append(self._predict(part, y))
+            shown.append(part.item)
+            standard.append((np.unique(part.item), y.mean(axis=0), _spread(y)))
         ids, mean, variance, count = labels.group_rows(
             np.concatenate(predicted), np.concatenate(shown)
         )
-        row = labels.index_of(ids, activation.stimulus_id, response.where, activation.where)
-        return TargetEvidence(
-            stimulus_id=ids,
-            observed=activation.values[row].astype(np.float64),
-            predicted=mean,
-            fold=response.fold,
-            sources=("stimuli", "units"),
-            noise_variance=variance,
-            n_repetitions=count,
-            noisy="predicted",
+        stimuli, values, where = activation.stimulus_id, activation.values, activation.where
+        truth = partial(
+            item_features,
+            members=response.rows.members,
+            stimulus_id=stimuli,
+            values=values,
+            where=response.where,
+            values_where=where,
         )
-
-    def _n_voxels(self, roi: str, where: str) -> int:
-        if not isinstance(self.n_voxels, dict):
-            return self.n_voxels
-        if roi not in self.n_voxels and "*" not in self.n_voxels:
-            raise ProtocolError(
-                f"decoding: n_voxels names {', '.join(self.n_voxels)} but not the ROI of {where}; "
-                "add it, or '*' for all others"
+        observed = truth(ids)
+        common: dict[str, Any] = {"stimulus_id": ids, "fold": response.fold}
+        if self.score in options.IDENTIFICATION:
+            others = values[self._others(activation, response.rows, ids)]
+            beside: dict[str, Any] = {}
+            if len(others):
+                above, n_others = count_above(mean, observed, others)
+                beside = {"above": above, "n_others": n_others}
+            if len(ids) + len(others) < 2:
+                raise DataError(
+                    f"{response.where}: '{ids[0]}' is the only candidate, identification needs two"
+                    "; score more items, or name more candidates"
+                )
+            n_way = 2 if self.score == "pairwise" else self.n_way
+            return IdentificationEvidence(
+                observed=observed, predicted=mean, n_way=n_way, **beside, **common
             )
-        return self.n_voxels.get(roi, self.n_voxels.get("*", 0))
+        common |= {"sources": ("stimuli", "units")}
+        averaging: dict[str, Any] = {"average": self.average, "dead": self.dead_units}
+        if self.score == "pattern":
+            for names, centre, scale in standard:
+                own = np.isin(ids, names)
+                observed[own] = (observed[own] - centre) / scale
+                mean[own] = (mean[own] - centre) / scale
+            return PatternEvidence(observed=observed, predicted=mean, **averaging, **common)
+        common |= {"noise_variance": variance, "n_repetitions": count, "noisy": "predicted"}
+        if averaging == {"average": "arithmetic", "dead": "drop"}:
+            return TargetEvidence(observed=observed, predicted=mean, **common)
+        return ProfileEvidence(observed=observed, predicted=mean, **averaging, **common)
 
-    def _folds(self, rows: np.ndarray, ids: np.ndarray, n_voxels: int, where: str) -> _Response:
-        unique, place = np.unique(ids, return_inverse=True)
-        if len(unique) < 2 * FEWEST_TRAINING_STIMULI:
-            raise DataError(
-                f"{where}: {len(unique)} stimuli and no split; to train and test on different "
-                f"ones decoding needs at least {2 * FEWEST_TRAINING_STIMULI} stimuli"
+    def _predict(self, part: _Part, y: np.ndarray) -> np.ndarray:
+        """Every presentation on its own; the mean over them is taken of predictions."""
+        if self.estimator == "ols":
+            return gram.predict(part.training, y, part.test)
+        if self.estimator == "ard":
+            solve = partial(sparse.weights, n_iter=self.n_iter, prune=self.prune, rules=self.rules)
+            return gram.predict(part.training, y, part.test, solve)
+        alpha: Any = self.alpha
+        if self.alpha == "cv":
+            alpha = shrinkage.choose_alpha(
+                part.inner, part.train, y, part.inner_fold, [float(a) for a in self.alphas]
             )
-        n_folds = min(self.n_folds, len(unique) // 2)
-        fold = resample.folds(unique, n_folds, self.random_state)  # type: ignore[arg-type]
-        of_row = fold[place]
-        parts = []
-        for label, training in gram.train_folds(rows, of_row, n_voxels).items():
-            held = of_row == label
-            parts.append(_Part(training, ids[~held], ids[held], rows[held]))
-        return _Response(tuple(parts), unique, fold, where)
+        return shrinkage.predict(part.training, y, part.test, alpha)
+
+    def _part(
+        self,
+        rows: Rows,
+        train: np.ndarray,
+        scored: np.ndarray,
+        training: gram.Training,
+        n_voxels: int,
+    ) -> _Part:
+        ids, values = rows.stimulus_id[train], np.empty((0, rows.values.shape[1]))
+        inner: dict[int, gram.Training] = {}
+        fold = np.zeros(len(ids), dtype=int)
+        if self.estimator == "ridge" and self.alpha == "cv":
+            unique, place = np.unique(ids, return_inverse=True)
+            n_folds = max(2, min(self.n_inner_folds, len(unique) // 2))
+            seed: Any = self.random_state
+            values = rows.values[train]
+            fold = resample.folds(unique, n_folds, seed)[place]
+            inner = gram.train_folds(values, fold, n_voxels, least_squares=False)
+        return _Part(training, ids, rows.item[scored], rows.values[scored], values, inner, fold)
+
+    def _others(self, activation: _Activation, rows: Rows, ids: np.ndarray) -> np.ndarray:
+        """Rows of the network that are candidates beside the items."""
+        if self.candidates == "items":
+            return np.array([], dtype=int)
+        if self.candidates == "all":
+            known = np.union1d(rows.shown, ids)
+            return np.flatnonzero(~np.isin(activation.stimulus_id, known))
+        named = np.setdiff1d(np.array(self.candidates, dtype=str), ids)
+        return labels.index_of(named, activation.stimulus_id, "candidates", activation.where)
+
+    def _n_voxels(self, roi: str, rows: Rows) -> int:
+        asked: Any = self.n_voxels
+        if isinstance(asked, dict):
+            if roi not in asked and "*" not in asked:
+                raise ProtocolError(
+                    f"decoding: n_voxels names {', '.join(asked)} but not the ROI of {rows.where}; "
+                    "add it, or '*' for all others"
+                )
+            asked = asked.get(roi, asked.get("*"))
+        return max(1, rows.values.shape[1]) if asked == "all" else asked
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _spread(y: np.ndarray) -> np.ndarray:
+    """Standard deviation (ddof 1) per unit, 1 for one that never varies."""
+    return np.where((y == y[:1]).all(axis=0), 1.0, y.std(axis=0, ddof=1))

@@ -1,10 +1,13 @@
 """The decoding metric against the protocol written out with scikit-learn (FACTS section 3)."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
 from rsacompare.errors import DataError, LabelError, ProtocolError
+from rsacompare.kernels import gram, resample, shrinkage, sparse
 from rsacompare.metrics.decoding import Decoding
 from rsacompare.schema import arrays
 
@@ -76,6 +79,129 @@ def test_split_equals_the_protocol_written_out(n_voxels):
     s2 = np.maximum(mean.var(axis=0, ddof=1) - variance.mean(axis=0) / 3, 0)
     ceiling = np.sqrt(s2 / (s2 + variance.mean(axis=0) / 3)).mean()  # FACTS 6, of the predictions
     assert float(evidence.ceiling()) == pytest.approx(ceiling, rel=1e-6)
+
+
+def demo(x, labels, y, x_test, test_labels, features, n_voxels):
+    """The quick demo of Horikawa & Kamitani's repository, step by step (FACTS section 3).
+
+    Returns predictions averaged over trials (sorted by label) and the mean profile correlation.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x_mean, x_scale = x.mean(axis=0), x.std(axis=0, ddof=1)
+        z, z_test = (x - x_mean) / x_scale, (x_test - x_mean) / x_scale
+    z[:, np.ptp(x, axis=0) == 0] = np.nan  # 0/0, or rounding over rounding
+    trials = []
+    for unit in range(y.shape[1]):
+        y_mean, y_scale = y[:, unit].mean(), y[:, unit].std(ddof=1)
+        y_scale = 1.0 if np.ptp(y[:, unit]) == 0 else y_scale
+        target = (y[:, unit] - y_mean) / y_scale
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r = np.abs([np.corrcoef(target, voxel)[0, 1] for voxel in z.T])
+        r[np.isnan(r)] = -np.inf
+        best = np.argsort(r)[::-1][:n_voxels]
+        best = np.sort(best[np.isfinite(z[0, best])])
+        rows = np.c_[z[:, best], np.ones(len(z))]
+        new = np.c_[z_test[:, best], np.ones(len(z_test))]
+        trials.append(LinearRegression().fit(rows, target).predict(new) * y_scale + y_mean)
+    trials = np.transpose(trials)
+    names = np.unique(test_labels)
+    mean = np.stack([trials[test_labels == name].mean(axis=0) for name in names])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = [np.corrcoef(mean[:, u], features[:, u])[0, 1] for u in range(y.shape[1])]
+    return mean, np.nanmean(np.where(np.ptp(y, axis=0) == 0, np.nan, r))
+
+
+@pytest.mark.parametrize("n_train", [60, 140])
+@pytest.mark.parametrize("n_roi", [8, 40, 75])
+@pytest.mark.parametrize("n_selected", [1, 25, 50, 500])
+@pytest.mark.parametrize("trouble", [None, "constant", "twins", "dead units"])
+def test_the_demo_is_reproduced(n_train, n_roi, n_selected, trouble):
+    """ROIs smaller and larger than the selection, more and fewer rows than voxels, and trouble.
+
+    Twins (and a voxel's negative) tie in |r|: which of them is selected is not specified, and
+    does not matter; both together share their weight (minimum norm).
+    """
+    activation, response = study(n_train=n_train, n_voxels=n_roi, seed=n_roi)
+    x, features = response.values.copy(), activation.values.copy()
+    if trouble == "constant":
+        x[:, [2, 5]] = 0.1, -7
+    if trouble == "twins":
+        x[:, 1], x[:, 6] = x[:, 0], 100 - x[:, 3]
+    if trouble == "dead units":
+        features[:, 1], features[:, 4] = 0.1, 0
+    response, activation = response.copy(data=x), activation.copy(data=features)
+    evidence = evidence_of(Decoding(n_selected), activation, response)
+
+    ids, train = response["stimulus_id"].values, response["split"].values == "train"
+    y = activation.sel(stimulus_id=ids[train]).values
+    truth = activation.sel(stimulus_id=np.unique(ids[~train])).values
+    mean, score = demo(x[train], ids[train], y, x[~train], ids[~train], truth, n_selected)
+    np.testing.assert_allclose(evidence.predicted, mean, rtol=1e-8, atol=1e-8)
+    assert float(evidence.score()) == pytest.approx(score, abs=1e-8)
+    assert evidence.n_targets == (5 if trouble == "dead units" else 7)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"estimator": "ard", "n_iter": 40}, {"estimator": "ridge"}, {"n_voxels": "all"}]
+)
+def test_mean_of_predictions_is_the_prediction_of_the_mean(options):
+    activation, response = study()
+    metric = Decoding(**{"n_voxels": 15} | options)
+    trials = evidence_of(metric, activation, response)
+    ids, split = response["stimulus_id"].values, response["split"].values
+    names = np.unique(ids[split == "test"])
+    means = np.stack([response.values[ids == name].mean(axis=0) for name in names])
+    tree = arrays.responses(
+        {"s1": np.r_[response.values[split == "train"], means]},
+        stimulus_id=np.r_[ids[split == "train"], names],
+        split=["train"] * 80 + ["test"] * 15,
+    )
+    once = evidence_of(metric, activation, tree["s1"]["response"].assign_attrs(roi="V1"))
+    np.testing.assert_allclose(trials.predicted, once.predicted, rtol=1e-9)
+    assert once.n_repetitions.tolist() == [1] * 15
+
+
+def test_all_voxels_of_some_regions():
+    _, response = study(n_voxels=60)
+    for table, roi, expected in (("all", "V1", 60), ({"V1": "all", "*": 10}, "V1", 60)):
+        prepared = Decoding(table).prepare_response(response.assign_attrs(roi=roi))
+        assert prepared.parts[0].training.n_selected == expected
+    prepared = Decoding({"V1": "all", "*": 10}).prepare_response(response.assign_attrs(roi="V2"))
+    assert prepared.parts[0].training.n_selected == 10
+
+
+def test_estimators_are_those_of_the_kernels_and_alpha_is_chosen_in_training_alone():
+    activation, response = study(n_train=60)
+    ids, x = response["stimulus_id"].values, response.values
+    train = response["split"].values == "train"
+    y = activation.sel(stimulus_id=ids[train]).values
+    names = np.unique(ids[~train])
+
+    def mean(trials):
+        return np.stack([trials[ids[~train] == name].mean(axis=0) for name in names])
+
+    held = gram.train(x[train], 20, least_squares=False)
+    got = evidence_of(Decoding(20, estimator="ard", n_iter=25, prune=1e-6), activation, response)
+    rules = partial(sparse.weights, n_iter=25, prune=1e-6)
+    expected = mean(gram.predict(held, y, x[~train], rules))
+    np.testing.assert_allclose(got.predicted, expected, rtol=1e-12)
+    for alpha in (100.0, 3):
+        got = evidence_of(Decoding(20, estimator="ridge", alpha=alpha), activation, response)
+        expected = mean(shrinkage.predict(held, y, x[~train], alpha))
+        np.testing.assert_allclose(got.predicted, expected, rtol=1e-12)
+    metric = Decoding(20, estimator="ridge", alpha="cv", alphas=[1, 1e5], random_state=2)
+    got = evidence_of(metric, activation, response)
+    unique, place = np.unique(ids[train], return_inverse=True)
+    fold = resample.folds(unique, 5, 2)[place]
+    inner = gram.train_folds(x[train], fold, 20, least_squares=False)
+    alpha = shrinkage.choose_alpha(inner, x[train], y, fold, [1, 1e5])
+    expected = mean(shrinkage.predict(held, y, x[~train], alpha))
+    np.testing.assert_allclose(got.predicted, expected, rtol=1e-12)
+    # what the test presentations hold changes neither choice nor fit
+    moved = response.copy(data=np.where(train[:, None], x, 1e3 * x[::-1]))
+    prepared = metric.prepare_response(moved)
+    np.testing.assert_array_equal(prepared.parts[0].training.mean, held.mean)
+    np.testing.assert_array_equal(prepared.parts[0].train, x[train])
 
 
 def test_cross_validation_equals_the_protocol_written_out_in_each_fold():
