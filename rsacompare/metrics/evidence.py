@@ -114,11 +114,17 @@ class Evidence(ABC):
         random draw.
     fold : (stimulus,) int or None
         Cross-validation folds within which values are centred and permutations act.
+    block : (stimulus,) or None
+        For stimuli that follow each other in time: the block of each. Neighbours resemble each
+        other, so that blocks, not stimuli, are drawn by the bootstrap and change places in
+        permutations (FACTS 9.11). `compare` sets it where the responses have a coordinate
+        `time_block` and the metric has not said anything else.
     """
 
     stimulus_id: np.ndarray
     sources: tuple[str, ...]
     fold: np.ndarray | None
+    block: np.ndarray | None = None
     ceiling_pools_subjects: ClassVar[bool] = True  # False: a subject's ceiling is its own affair
 
     @property
@@ -221,6 +227,7 @@ class TargetEvidence(Evidence):
     noise_variance: np.ndarray | None = None
     n_repetitions: np.ndarray | None = None
     noisy: str = "observed"
+    block: np.ndarray | None = None
     kind: ClassVar[str] = "target"
     ceiling_pools_subjects: ClassVar[bool] = False
     _profile: np.ndarray | None = field(default=None, repr=False, compare=False)
@@ -297,7 +304,11 @@ class TargetEvidence(Evidence):
     def ceiling(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
     ) -> np.ndarray:
-        """Mean over targets of sqrt(s2 / (s2 + sigma2 / n)): the reliability of the noisy side.
+        """Mean over targets of :meth:`target_ceiling`."""
+        return _mean_targets(self.target_ceiling(weights), target_weights)
+
+    def target_ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """sqrt(s2 / (s2 + sigma2 / n)) of the noisy side: (target,), or (..., target) under weights.
 
         s2 is the variance over stimuli of the mean over repetitions less its noise share
         sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019), both under the weights: a stimulus of
@@ -310,8 +321,7 @@ class TargetEvidence(Evidence):
             or self.n_repetitions is None
             or (self.n_repetitions < 2).any()
         ):
-            drawn = () if target_weights is None else target_weights.shape[:-1]
-            return np.full(np.broadcast_shapes(lead, drawn), np.nan)
+            return np.full((*lead, self.target_size), np.nan)
         values = self.observed if self.noisy == "observed" else self.predicted
         noise = self.noise_variance / self.n_repetitions[:, None]
         w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -337,8 +347,7 @@ class TargetEvidence(Evidence):
         per_target = np.where(np.isfinite(self.profile), per_target, np.nan)
         # nor has a draw that leaves one distinct stimulus per fold: nothing can vary
         distinct = np.count_nonzero(w, axis=-1)[..., None]
-        per_target = np.where(distinct > used, per_target, np.nan)
-        return _mean_targets(per_target, target_weights)
+        return np.where(distinct > used, per_target, np.nan)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         arrays = {
@@ -349,7 +358,7 @@ class TargetEvidence(Evidence):
             "sources": np.array(self.sources, dtype=str),
             "noisy": np.array(self.noisy),
         }
-        for name in ("fold", "noise_variance", "n_repetitions"):
+        for name in ("fold", "noise_variance", "n_repetitions", "block"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         return arrays
@@ -365,6 +374,7 @@ class TargetEvidence(Evidence):
             noise_variance=arrays.get("noise_variance"),
             n_repetitions=arrays.get("n_repetitions"),
             noisy=str(arrays["noisy"]),
+            block=arrays.get("block"),
         )
 
     def take(self, targets: np.ndarray) -> TargetEvidence:
@@ -400,6 +410,7 @@ class PairEvidence(Evidence):
     comparator: str = "corr"
     sources: tuple[str, ...] = ("stimuli",)
     fold: np.ndarray | None = None
+    block: np.ndarray | None = None
     kind: ClassVar[str] = "pair"
 
     def __post_init__(self) -> None:
@@ -465,6 +476,7 @@ class PairEvidence(Evidence):
             "comparator": np.array(self.comparator),
             "sources": np.array(self.sources, dtype=str),
             **({} if self.fold is None else {"fold": self.fold}),
+            **({} if self.block is None else {"block": self.block}),
         }
 
     @classmethod
@@ -476,6 +488,7 @@ class PairEvidence(Evidence):
             comparator=str(arrays["comparator"]),
             sources=tuple(arrays["sources"].tolist()),
             fold=arrays.get("fold"),
+            block=arrays.get("block"),
         )
 
 

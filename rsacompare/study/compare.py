@@ -157,6 +157,7 @@ def _compute(
                             f"the metric gave {type(found).__name__}, expected evidence such as "
                             "rsacompare.TargetEvidence(stimulus_id, observed, predicted)"
                         )
+                    regions[cell.roi, cell.subject].mark_blocks(found)
                     done = {part: found}  # one part at a time
             evidence = done[part]
             union, mask = unions[part], regions[cell.roi, cell.subject].mask
