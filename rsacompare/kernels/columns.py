@@ -71,6 +71,7 @@ def null_mean_correlation(
     predicted: np.ndarray,
     permutations: np.ndarray,
     fold: np.ndarray | None = None,
+    factor: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean correlation over targets with the predicted stimuli re-indexed.
 
@@ -81,6 +82,9 @@ def null_mean_correlation(
         Row p pairs stimulus s of `observed` with stimulus ``permutations[p, s]`` of `predicted`.
     fold : (stimulus,) int, optional
         Values are centred within folds; permutations must stay inside them.
+    factor : (target,), optional
+        What the correlation of each target is multiplied by before the mean; a target whose
+        factor is NaN is left out.
 
     Returns
     -------
@@ -106,10 +110,14 @@ def null_mean_correlation(
     scale_x, scale_y = np.abs(x).max(axis=0), np.abs(y).max(axis=0)
     x, y = _centred(x, groups), _centred(y, groups)
     alive = _varies(x, scale_x) & _varies(y, scale_y)
+    if factor is not None:
+        alive &= np.isfinite(factor)
     if not alive.any():
         return np.full(len(permutations), np.nan)
     x, y = x[:, alive], y[:, alive]
     x, y = x / np.linalg.norm(x, axis=0), y / np.linalg.norm(y, axis=0)
+    if factor is not None:
+        x *= factor[alive]
     cross = (x @ y.T) / x.shape[1]
     return cross[np.arange(len(x)), permutations].sum(axis=1)
 

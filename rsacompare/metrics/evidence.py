@@ -308,7 +308,7 @@ class TargetEvidence(Evidence):
         return _mean_targets(self.target_ceiling(weights), target_weights)
 
     def target_ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """sqrt(s2 / (s2 + sigma2 / n)) of the noisy side: (target,), or (..., target) under weights.
+        """sqrt(s2 / (s2 + sigma2 / n)) of the noisy side: (target,); under weights (..., target).
 
         s2 is the variance over stimuli of the mean over repetitions less its noise share
         sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019), both under the weights: a stimulus of
