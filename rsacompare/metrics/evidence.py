@@ -265,14 +265,17 @@ class TargetEvidence(Evidence):
     ) -> np.ndarray:
         if weights is None:
             return _mean_targets(self.profile, target_weights)
+        return _mean_targets(self.target_scores(weights), target_weights)
+
+    def target_scores(self, weights: np.ndarray) -> np.ndarray:
+        """Score of each target under multiplicities of stimuli: (..., target)."""
         # stimuli that no draw holds (the other half of a split) need not be multiplied
         used = np.asarray(weights).reshape(-1, len(self.stimulus_id)).any(axis=0)
         keep = slice(None) if used.all() else used
         fold = None if self.fold is None else self.fold[keep]
-        r = correlate.correlate_columns(
+        return correlate.correlate_columns(
             self.observed[keep], self.predicted[keep], np.asarray(weights)[..., keep], fold
         )
-        return _mean_targets(r, target_weights)
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
         if type(self).score is not TargetEvidence.score:  # a guest's own score has its own null

@@ -47,8 +47,10 @@ class NormalisedEvidence(TargetEvidence):
     ) -> np.ndarray:
         if weights is None:
             return _mean_targets(self.profile, target_weights)
-        r = correlate.correlate_columns(self.observed, self.predicted, weights, self.fold)
-        return _mean_targets(r * self.factor, target_weights)
+        return _mean_targets(self.target_scores(weights), target_weights)
+
+    def target_scores(self, weights: np.ndarray) -> np.ndarray:
+        return super().target_scores(weights) * self.factor
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
         return correlate.null_mean_correlation(
