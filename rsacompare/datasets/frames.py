@@ -128,7 +128,7 @@ def frames_to_volumes(
             "hrf": hrf, "frame_rate": frame_rate, "repetition_time": repetition_time,
             "shift": shift, "components": components,
         }  # fmt: skip
-    held = {k: v for k, v in activations.attrs.items() if not str(k).startswith("rsacompare_")}
+    held = {str(k): v for k, v in activations.attrs.items() if not str(k).startswith("rsacompare_")}
     return arrays.activations(made, stimulus_id=np.concatenate(ids), attrs=held, layer_attrs=attrs)
 
 

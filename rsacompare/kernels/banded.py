@@ -34,7 +34,7 @@ def simplex_grid(n_spaces: int, n_steps: int = 8) -> np.ndarray:
     if n_spaces < 1 or n_steps < n_spaces:
         raise ValueError(f"{n_steps} steps for {n_spaces} feature spaces")
     counts = [c for c in product(range(1, n_steps), repeat=n_spaces) if sum(c) == n_steps]
-    grid = np.array(counts or [[1] * n_spaces], dtype=np.float64)
+    grid = np.array(counts if n_spaces > 1 else [[1]], dtype=np.float64)
     grid /= grid.sum(axis=1, keepdims=True)
     if n_spaces == 2:
         ends = np.array([[e, 1 - e] for e in (1e-3, 1e-2)])

@@ -130,7 +130,7 @@ def choose_r2(hats: Hats, y: np.ndarray) -> np.ndarray:
         return choose(kfold_scores(hats, y))
     y = as_fitted(hats, y)
     sd = y.std(axis=0) if hats.intercept else np.sqrt((y * y).mean(axis=0))
-    y /= np.where(sd > 0, sd, 1.0)
+    y = y / np.where(sd > 0, sd, 1.0)  # without an intercept y is the caller's own
     shape = (len(hats.alphas), y.shape[1])
     norm2, product, observed2 = np.zeros(shape), np.zeros(shape), np.zeros(shape[1])
     for start in range(0, shape[1], _BLOCK):

@@ -205,10 +205,10 @@ class Encoding(Metric):
             raise ProtocolError(
                 "encoding: min_validation needs held-out stimuli, so select='kfold', not 'gcv'"
             )
-        for option, value in (("n_folds", n_folds), ("n_inner_folds", n_inner_folds)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        for option, count in (("n_folds", n_folds), ("n_inner_folds", n_inner_folds)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 2:
                 raise ProtocolError(
-                    f"encoding: {option} must be a whole number from 2, got {value!r}"
+                    f"encoding: {option} must be a whole number from 2, got {count!r}"
                 )
         self.alphas = voxels.listed_alphas(alphas)
         if self.alphas is not None and not self.alphas:

@@ -127,85 +127,80 @@ def _of_subject(
     shown: bool,
 ) -> list[Extra]:
     unit = metric.meaning.unit
-    by_network: dict[str, list[str]] = {}
-    for layer, network in network_of.items():
-        if layer in one.per_layer:
-            by_network.setdefault(network, []).append(layer)
-    nested = {network: one.nested(layers) for network, layers in by_network.items()}
-    made: list[tuple[str, str, str, np.ndarray, str, dict[str, Any]]] = []
-    for network, layers in by_network.items():
-        several = len(layers) > 1
-        words = (
-            "Each voxel is shown by the layer that is best on one half of the test stimuli, scored "
-            "on the other half (mean of two splits and both directions)."
-            if several
-            else "Mean of the scores on halves of the test stimuli."
-        )
-        names = [layer.split("/", 1)[1] for layer in layers]
-        stack = np.stack([one.per_layer[x] for x in layers])
-        more = {"volumes": stack, "volume_names": names}
-        made.append((f"{network}_score", f"{network}: score", words, nested[network], unit, more))
-        if several:
-            listed = ", ".join(f"{i + 1} {name}" for i, name in enumerate(names))
-            made.append(
-                (
-                    f"{network}_best-layer", f"{network}: best layer",
-                    f"By all test stimuli (for looking, not for testing): {listed}.",
-                    one.best(layers), "layer", {},
-                )
-            )  # fmt: skip
-    if np.isfinite(one.ceiling).any():
-        made.append(
-            (
-                "ceiling", "noise ceiling",
-                "The correlation that a perfect prediction would reach, from repetitions.",
-                one.ceiling, "correlation r", {},
-            )
-        )  # fmt: skip
-        if unit == "correlation r":
-            able = one.ceiling >= LOWEST_CEILING
-            for network, values in nested.items():
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    share = np.where(able, values / one.ceiling, np.nan)
-                made.append(
-                    (
-                        f"{network}_normalised", f"{network}: score / noise ceiling",
-                        f"Voxels with a ceiling below {LOWEST_CEILING:g} are left out.",
-                        share, "r / ceiling", {},
-                    )
-                )  # fmt: skip
-    for a, b in combinations(nested, 2):
-        made.append(
-            (
-                f"{a}-minus-{b}", f"{a} − {b}",
-                "Difference of the two networks' score maps.", nested[a] - nested[b],
-                f"difference of {unit}", {},
-            )
-        )  # fmt: skip
     ijk, grid = placed
     inside = one.inside
-    extras = []
-    for name, title, caption, values, own_unit, more in made:
+    made: list[Extra] = []
+
+    def add(
+        file: str,
+        title: str,
+        caption: str,
+        values: np.ndarray,
+        unit: str,
+        volumes: np.ndarray | None = None,
+        volume_names: list[str] | None = None,
+    ) -> None:
         arrays = {
             "values": xr.DataArray(values[inside].astype(np.float32), dims="voxel"),
             "ijk": xr.DataArray(ijk[inside].astype(np.int16), dims=("voxel", "axis")),
         }
-        if "volumes" in more:
-            volumes = more["volumes"][:, inside].astype(np.float32)
-            arrays["volumes"] = xr.DataArray(volumes, dims=("volume", "voxel"))
-        extras.append(
+        if volumes is not None:
+            cut = volumes[:, inside].astype(np.float32)
+            arrays["volumes"] = xr.DataArray(cut, dims=("volume", "voxel"))
+        made.append(
             {
                 "kind": "map",
                 "metric": label,
                 "title": f"{title}, {subject}",
                 "caption": caption,
                 "arrays": arrays,
-                "unit": own_unit,
+                "unit": unit,
                 "affine": grid.affine.tolist(),
                 "shape": list(grid.shape),
-                "file": f"{label}_{subject}_{name}".replace(" ", "-"),
-                "volume_names": more.get("volume_names"),
+                "file": f"{label}_{subject}_{file}",
+                "volume_names": volume_names,
                 "shown": shown,
             }
         )
-    return extras
+
+    by_network: dict[str, list[str]] = {}
+    for layer, network in network_of.items():
+        if layer in one.per_layer:
+            by_network.setdefault(network, []).append(layer)
+    nested = {network: one.nested(layers) for network, layers in by_network.items()}
+    for network, layers in by_network.items():
+        several = len(layers) > 1
+        names = [layer.split("/", 1)[1] for layer in layers]
+        add(
+            f"{network}_score",
+            f"{network}: score",
+            "Each voxel is shown by the layer that is best on one half of the test stimuli, scored "
+            "on the other half (mean of two splits and both directions)."
+            if several
+            else "Mean of the scores on halves of the test stimuli.",
+            nested[network],
+            unit,
+            np.stack([one.per_layer[x] for x in layers]),
+            names,
+        )
+        if several:
+            listed = ", ".join(f"{i + 1} {name}" for i, name in enumerate(names))
+            words = f"By all test stimuli (for looking, not for testing): {listed}."
+            title = f"{network}: best layer"
+            add(f"{network}_best-layer", title, words, one.best(layers), "layer")
+    if np.isfinite(one.ceiling).any():
+        words = "The correlation that a perfect prediction would reach, from repetitions."
+        add("ceiling", "noise ceiling", words, one.ceiling, "correlation r")
+        if unit == "correlation r":
+            able = one.ceiling >= LOWEST_CEILING
+            words = f"Voxels with a ceiling below {LOWEST_CEILING:g} are left out."
+            for network, values in nested.items():
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    share = np.where(able, values / one.ceiling, np.nan)
+                title = f"{network}: score / noise ceiling"
+                add(f"{network}_normalised", title, words, share, "r / ceiling")
+    for a, b in combinations(nested, 2):
+        words = "Difference of the two networks' score maps."
+        between = nested[a] - nested[b]
+        add(f"{a}-minus-{b}", f"{a} − {b}", words, between, f"difference of {unit}")
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -102,27 +103,36 @@ def variance_partition(
     subjects = list(dict.fromkeys(subject for _, subject in regions))
     by_subject = {s: [r for (_, own), r in regions.items() if own == s] for s in subjects}
 
-    def one(subject: str) -> _Fitted:
-        return _fit(
-            by_subject[subject], spaces, components_of, alphas, n_folds, folds, ratios,
-            random_state,
-        )  # fmt: skip
+    held = {s: _prepare(own) for s, own in by_subject.items()}
+    groups: dict[tuple[str, ...], list[str]] = {}  # who saw the same stimuli share all work on them
+    for subject, ready in held.items():
+        groups.setdefault(("train", *ready.train_ids, "test", *ready.ids), []).append(subject)
+
+    def one(members: list[str]) -> None:
+        _fit([held[s] for s in members], spaces, components_of, alphas, n_folds, folds, ratios,
+             random_state)  # fmt: skip
 
     with threadpool_limits(limits=1):
-        jobs = [(s,) for s in subjects]
-        held = in_threads(one, jobs, n_jobs=n_jobs, stage="partition: subjects", progress=progress)
-        fitted = dict(zip(subjects, held, strict=True))
+        jobs = [(members,) for members in groups.values()]
+        in_threads(one, jobs, n_jobs=n_jobs, stage="partition: fits", progress=progress)
+        fitted = held
         return _result(fitted, by_subject, names, list(networks), n_bootstrap, confidence,
                        random_state)  # fmt: skip
 
 
+@dataclass
 class _Fitted:
     """Observed and predicted test responses of one subject's ROI voxels."""
 
-    def __init__(self, ids: np.ndarray, block: np.ndarray | None, voxels: np.ndarray, size: int):
-        self.ids, self.block, self.voxels, self.size = ids, block, voxels, size
-        self.observed = np.empty((0, 0))
-        self.predicted: list[np.ndarray] = []
+    where: str
+    train_ids: np.ndarray
+    train: np.ndarray
+    ids: np.ndarray
+    observed: np.ndarray
+    block: np.ndarray | None
+    voxels: np.ndarray
+    size: int
+    predicted: list[np.ndarray] = field(default_factory=list)
 
     def parts(self, weights: np.ndarray | None = None) -> np.ndarray:
         """(part, voxel), or (part, draw, voxel)."""
@@ -159,16 +169,8 @@ def _space(
     return made
 
 
-def _fit(
-    regions: list[Region],
-    spaces: list[list[tuple[str, np.ndarray, np.ndarray]]],
-    share: float | None,
-    alphas: Sequence[float] | None,
-    n_folds: int,
-    folds: str,
-    ratios: Any,
-    random_state: int,
-) -> _Fitted:
+def _prepare(regions: list[Region]) -> _Fitted:
+    """Repetition means of all ROI voxels of one subject."""
     where = f"responses of {regions[0].subject}"
     if any(r.mask is None for r in regions):
         raise DataError(f"{where}: RDMs alone; variance is partitioned in responses")
@@ -184,6 +186,28 @@ def _fit(
             f"{where}: {len(train_ids)} training and {len(test_ids)} test stimuli; 4 and 3 are "
             "needed at least"
         )
+    block = None
+    if "time_block" in response.coords:
+        pairs = zip(response["stimulus_id"].values, response["time_block"].values, strict=True)
+        own = {str(i): str(b) for i, b in pairs}
+        block = np.array([own[i] for i in test_ids])
+    return _Fitted(
+        where, train_ids, y, test_ids, observed, block, np.flatnonzero(union), len(union)
+    )
+
+
+def _fit(
+    group: list[_Fitted],
+    spaces: list[list[tuple[str, np.ndarray, np.ndarray]]],
+    share: float | None,
+    alphas: Sequence[float] | None,
+    n_folds: int,
+    folds: str,
+    ratios: Any,
+    random_state: int,
+) -> None:
+    """Predict the voxels of subjects who saw the same stimuli, side by side."""
+    where, train_ids, test_ids = group[0].where, group[0].train_ids, group[0].ids
     n_folds = max(2, min(n_folds, len(train_ids) // 2))
     if folds == "contiguous":
         fold = resample.contiguous_folds(len(train_ids), n_folds)
@@ -195,24 +219,18 @@ def _fit(
         trained.append(np.concatenate([p[0] for p in parts], axis=1))
         tested.append(np.concatenate([p[1] for p in parts], axis=1))
     grid = ridge.default_alphas(1) if alphas is None else np.asarray(alphas, dtype=np.float64)
-    block = None
-    if "time_block" in response.coords:
-        own = {
-            str(i): str(b)
-            for i, b in zip(
-                response["stimulus_id"].values, response["time_block"].values, strict=True
-            )
-        }
-        block = np.array([own[i] for i in test_ids])
-    held = _Fitted(test_ids, block, np.flatnonzero(union), len(union))
-    held.observed = observed
+    y = np.concatenate([held.train for held in group], axis=1)
+    ends = np.cumsum([held.train.shape[1] for held in group])[:-1]
     try:
-        for x, e in zip(trained, tested, strict=True):
-            held.predicted.append(ridge_cv.ridge_cv(x, y, e, grid, fold)[0])
-        held.predicted.append(banded.banded_cv(trained, y, tested, grid, fold, ratios)[0])
+        predicted = [
+            ridge_cv.ridge_cv(x, y, e, grid, fold)[0] for x, e in zip(trained, tested, strict=True)
+        ]
+        predicted.append(banded.banded_cv(trained, y, tested, grid, fold, ratios)[0])
     except ValueError as err:
         raise ProtocolError(f"{where}: {err}") from err
-    return held
+    for values in predicted:
+        for held, part in zip(group, np.split(values, ends, axis=1), strict=True):
+            held.predicted.append(part)
 
 
 def _features(
