@@ -14,6 +14,7 @@ from typing import Any
 
 import xarray as xr
 
+from rsacompare.datasets.map_files import write_maps
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.inference.infer import infer
 from rsacompare.reporting.check_page import check_report
@@ -140,6 +141,7 @@ def write(result: xr.Dataset, out: str | Path, progress: Progress | None = None)
     with staged(out) as folder:
         store.write_netcdf(result, folder / "results.nc")
         results.write_tables(result, folder)
+        write_maps(result, folder / "maps")
         record = {
             key: json.loads(result.attrs[key])
             for key in ("provenance", "inference", "data", "networks")

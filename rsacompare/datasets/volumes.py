@@ -11,8 +11,10 @@ import numpy as np
 import xarray as xr
 
 from rsacompare import plugins
-from rsacompare.datasets.images import Grid, open_image
+from rsacompare.datasets.images import SAME_PLACE, Grid, open_image
 from rsacompare.errors import DataError, ProtocolError
+
+MOST_STEPS = 512  # voxels along an axis: more is no lattice
 
 
 def read_mask(paths: Sequence[Path], grid: Grid, resample: bool = False) -> np.ndarray:
@@ -126,6 +128,44 @@ def place(node: xr.DataTree, grid: Grid) -> None:
     node.attrs["affine"] = json.dumps(grid.affine.tolist())
 
 
+def grid_of(node: xr.DataTree | xr.Dataset) -> tuple[np.ndarray, Grid] | None:
+    """Voxel indices and grid of a subject's responses, or None where there is none to go back to.
+
+    From `i, j, k` with `affine` and `shape`, as images have them; else from `voxel_x/y/z` in
+    millimetres where these lie on a lattice along the axes (at most a twentieth of a voxel off),
+    which the smallest box around the voxels then holds.
+
+    Returns
+    -------
+    ijk : (voxel, 3) int
+    grid : Grid
+    """
+    if {"affine", "shape"} <= set(node.attrs) and {"i", "j", "k"} <= set(node.coords):
+        ijk = np.stack([node.coords[axis].values for axis in "ijk"], axis=1).astype(int)
+        shape = tuple(int(n) for n in json.loads(node.attrs["shape"]))
+        return ijk, Grid(shape, np.array(json.loads(node.attrs["affine"])))  # type: ignore[arg-type]
+    names = [f"voxel_{axis}" for axis in "xyz"]
+    if not set(names) <= set(node.coords):
+        return None
+    affine = np.eye(4)
+    index = []
+    for axis, name in enumerate(names):
+        place = node.coords[name].values.astype(np.float64)
+        if not len(place) or not np.isfinite(place).all():
+            return None
+        gaps = np.diff(np.unique(place.round(3)))
+        step = float(gaps.min()) if gaps.size else 1.0
+        steps = (place - place.min()) / step
+        if np.abs(steps - steps.round()).max() > SAME_PLACE or steps.max() > MOST_STEPS:
+            return None
+        index.append(steps.round().astype(int))
+        affine[axis, axis], affine[axis, 3] = step, place.min()
+    ijk = np.stack(index, axis=1)
+    if len(np.unique(ijk, axis=0)) < len(ijk):
+        return None
+    return ijk, Grid(tuple(int(n) for n in ijk.max(axis=0) + 1), affine)  # type: ignore[arg-type]
+
+
 def to_nifti(
     values: Any, node: xr.DataTree | xr.Dataset, roi: str | None = None, fill: float = np.nan
 ) -> Any:
@@ -154,9 +194,10 @@ def to_nifti(
     """
     from nibabel import Nifti1Image
 
-    if not {"affine", "shape"} <= set(node.attrs) or not {"i", "j", "k"} <= set(node.coords):
+    placed = grid_of(node)
+    if placed is None:
         raise DataError("these responses did not come from images: there is no grid to go back to")
-    ijk = np.stack([node.coords[axis].values for axis in "ijk"], axis=1)
+    ijk, grid = placed
     if roi is not None:
         rois = node.coords["roi"].values.tolist()
         if roi not in rois:
@@ -166,7 +207,6 @@ def to_nifti(
     maps = np.asarray(values, dtype=np.float32)
     if maps.ndim not in (1, 2) or maps.shape[-1] != len(ijk):
         raise DataError(f"{maps.shape} values for {len(ijk)} voxels; one per voxel is expected")
-    shape = tuple(json.loads(node.attrs["shape"]))
-    volume = np.full(shape + maps.shape[:-1], fill, dtype=np.float32)
+    volume = np.full(grid.shape + maps.shape[:-1], fill, dtype=np.float32)
     volume[tuple(ijk.T)] = maps.T
-    return Nifti1Image(volume, np.array(json.loads(node.attrs["affine"])))
+    return Nifti1Image(volume, grid.affine)

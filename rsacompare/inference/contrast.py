@@ -138,6 +138,7 @@ class Halves:
                 len(pool.ids),
                 n_splits,
                 pool.fold(family.fold[key]),
+                pool.level,
             )[:, pool.own]
             for key, pool in family.pool.items()
         }

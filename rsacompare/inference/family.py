@@ -34,11 +34,22 @@ class Pool:
         Where the stimuli of a key stand among the members.
     whole : bool
         True when every cell of the pool has all of its stimuli.
+    level : (member,) int or None
+        The block of each member where these follow each other in time: the levels of chance are
+        then blocks.
     """
 
     ids: np.ndarray
     own: np.ndarray
     whole: bool
+    level: np.ndarray | None = None
+
+    def multiplicities(self, rng: np.random.Generator, size: int) -> np.ndarray:
+        """Bootstrap draws of the key's stimuli: (draw, stimulus)."""
+        if self.level is None:
+            return np.take(resample.multiplicities(rng, len(self.ids), size), self.own, axis=1)
+        drawn = resample.multiplicities(rng, int(self.level.max()) + 1, size)
+        return np.take(drawn, self.level[self.own], axis=1)
 
     def fold(self, fold: np.ndarray | None) -> np.ndarray | None:
         """The key's folds in the order of the members; None where cells lack some of these."""
@@ -124,8 +135,14 @@ class Family:
         return found
 
     def n_stimuli(self, roi: str) -> int:
-        """The fewest stimuli that any cell of the ROI is scored on."""
-        return min(len(self.evidence[p].stimulus_id) for p in self.place[roi].ravel())
+        """The fewest stimuli, or blocks of these, that any cell of the ROI is scored on."""
+        return min(self._n_levels(p) for p in self.place[roi].ravel())
+
+    def _n_levels(self, place: int) -> int:
+        level = self.pool[self.stimuli[place]].level
+        if level is None:
+            return len(self.evidence[place].stimulus_id)
+        return len(np.unique(level[self.pool[self.stimuli[place]].own]))
 
     def n_units(self, roi: str, layers: Sequence[int] | None = None) -> int:
         """The fewest targets that any cell of the ROI (and these layers) has."""
@@ -192,12 +209,26 @@ def _ids(evidence: Evidence) -> Key:
 
 def _stimulus_key(evidence: Evidence, pool: Pool) -> Key:
     fold = () if evidence.fold is None else ("folds", *map(str, evidence.fold.tolist()))
-    return (*_ids(evidence), *fold, *(() if pool.whole else ("of", *pool.ids.tolist())))
+    blocks = () if pool.level is None else ("blocks", *map(str, pool.level.tolist()))
+    return (*_ids(evidence), *fold, *blocks, *(() if pool.whole else ("of", *pool.ids.tolist())))
 
 
 def _pools(cells: Iterable[Cell], evidence: Iterable[Evidence]) -> list[Pool]:
     """Each cell's pool: the sets of stimuli of one ROI are joined where they overlap."""
+    cells, evidence = list(cells), list(evidence)
     keyed = [(c.roi, _ids(e)) for c, e in zip(cells, evidence, strict=True)]
+    block: dict[str, dict[str, str]] = {}
+    for (roi, ids), held in {k: e for k, e in zip(keyed, evidence, strict=True)}.items():
+        if held.block is not None:
+            named = dict(zip(ids, np.asarray(held.block).astype(str).tolist(), strict=True))
+            known = block.setdefault(roi, {})
+            torn = [i for i in ids if known.get(i, named[i]) != named[i]]
+            if torn:
+                raise DataError(
+                    f"ROI {roi}: stimulus '{torn[0]}' is in time block '{known[torn[0]]}' for one "
+                    f"subject and in '{named[torn[0]]}' for another; give it one block"
+                )
+            known |= named
     joined: dict[str, list[set[str]]] = {}
     for roi, ids in dict.fromkeys(keyed):
         found = joined.setdefault(roi, [])
@@ -209,7 +240,12 @@ def _pools(cells: Iterable[Cell], evidence: Iterable[Evidence]) -> list[Pool]:
         members = next(p for p in joined[roi] if p >= set(ids))
         whole = all(len(k) == len(members) for r, k in distinct if r == roi and members >= set(k))
         pool = np.array(sorted(members))
-        made[roi, ids] = Pool(pool, np.searchsorted(pool, ids), whole)
+        level = None
+        if any(i in block.get(roi, {}) for i in pool.tolist()):
+            # a stimulus without a block is one of its own
+            names = [block[roi].get(i, f"\0{i}") for i in pool.tolist()]
+            level = np.unique(names, return_inverse=True)[1]
+        made[roi, ids] = Pool(pool, np.searchsorted(pool, ids), whole, level)
     return [made[key] for key in keyed]
 
 
@@ -238,8 +274,7 @@ def draw_block(family: Family, seed: int, index: int, size: int) -> Draws:
     draws = Draws(size)
     for key, pool in family.pool.items():
         rng = resample.stream(seed, "bootstrap", "stimuli", pool.ids, index)
-        members = resample.multiplicities(rng, len(pool.ids), size)
-        draws.stimuli[key] = np.take(members, pool.own, axis=1)
+        draws.stimuli[key] = pool.multiplicities(rng, size)
     for subjects in set(family.subjects.values()):
         rng = resample.stream(seed, "bootstrap", "subjects", subjects, index)
         draws.subjects[subjects] = resample.multiplicities(rng, len(subjects), size)

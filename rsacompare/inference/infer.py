@@ -118,6 +118,7 @@ def infer(
             fill_result(result, family, statistics, null, options)
             all_rows += contrast_table(family, rows, statistics, options)
             _describe(inference, family, options)
+            notes += _block_notes(family)
             if inference["cross_validated"][metric]:
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "
@@ -228,6 +229,17 @@ def _describe(inference: dict[str, Any], family: Family, options: Options) -> No
     inference["cross_validated"][family.metric] = any(
         fold is not None for fold in family.fold.values()
     )
+
+
+def _block_notes(family: Family) -> list[str]:
+    """How stimuli that follow each other in time were drawn."""
+    keyed = [(pool.level, len(pool.ids)) for pool in family.pool.values()]
+    counts = {(int(level.max()) + 1, n) for level, n in keyed if level is not None}
+    return [
+        f"{family.metric}: the {n} scored stimuli follow each other in time; {blocks} contiguous "
+        "blocks of these, not single ones, were resampled, permuted and counted as levels."
+        for blocks, n in sorted(counts)
+    ]
 
 
 def _floor_notes(scores: xr.Dataset) -> list[str]:

@@ -73,6 +73,7 @@ def null_mean_correlation(
     fold: np.ndarray | None = None,
     *,
     fisher: bool = False,
+    factor: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean correlation over targets with the predicted stimuli re-indexed.
 
@@ -84,7 +85,10 @@ def null_mean_correlation(
     fold : (stimulus,) int, optional
         Values are centred within folds; permutations must stay inside them.
     fisher : bool
-        Mean of atanh(r) in place of r, with |r| at most 1 - 1e-12.
+        Mean of atanh(r) in place of r, with |r| at most 1 - 1e-12; takes no `factor`.
+    factor : (target,), optional
+        What the correlation of each target is multiplied by before the mean; a target whose
+        factor is NaN is left out.
 
     Returns
     -------
@@ -105,11 +109,15 @@ def null_mean_correlation(
     permutations = np.asarray(permutations)
     if permutations.ndim != 2 or permutations.shape[1] != len(x):
         raise ValueError(f"permutations must be (perm, {len(x)}), got {permutations.shape}")
+    if fisher and factor is not None:
+        raise ValueError("either fisher or factor, not both")
     if fold is not None and (np.asarray(fold)[permutations] != np.asarray(fold)).any():
         raise ValueError("permutations must keep every stimulus inside its fold")
     scale_x, scale_y = np.abs(x).max(axis=0), np.abs(y).max(axis=0)
     x, y = _centred(x, groups), _centred(y, groups)
     alive = _varies(x, scale_x) & _varies(y, scale_y)
+    if factor is not None:
+        alive &= np.isfinite(factor)
     if not alive.any():
         return np.full(len(permutations), np.nan)
     x, y = x[:, alive], y[:, alive]
@@ -118,6 +126,8 @@ def null_mean_correlation(
         out = np.empty(len(permutations))
         _mean_fisher(x, y, permutations.astype(np.intp), out)
         return out
+    if factor is not None:
+        x *= factor[alive]
     cross = (x @ y.T) / x.shape[1]
     return cross[np.arange(len(x)), permutations].sum(axis=1)
 

@@ -119,3 +119,34 @@ def _columns(x: np.ndarray, y: np.ndarray, scale: np.ndarray) -> np.ndarray:
     live = np.minimum(*norm) > 1e-12 * scale
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(live, (x * y).sum(axis=0) / (norm[0] * norm[1]), np.nan)
+
+
+def single_repetition(mean: np.ndarray, variance: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Correlation to be expected between two single repetitions, per voxel, in closed form.
+
+    Parameters
+    ----------
+    mean : (stimulus, voxel)
+        Over the repetitions of each stimulus.
+    variance : (stimulus, voxel)
+        Across repetitions (ddof 1); NaN for a stimulus shown once.
+    n : (stimulus,) int
+        Repetitions.
+
+    Returns
+    -------
+    (voxel,)
+        s² / (s² + σ²) over the stimuli shown twice at least: σ² the mean of `variance`, s² the
+        variance of the means less σ²·mean(1/n), no lower than 0 (an intraclass correlation). NaN
+        where fewer than three stimuli are repeated and for a voxel that does not vary. The ceiling
+        of FACTS 6.2 is the root of the same with σ²/n in the place of σ².
+    """
+    repeated = np.asarray(n) > 1
+    if repeated.sum() < 3:
+        return np.full(mean.shape[1], np.nan)
+    noise = variance[repeated].mean(axis=0)
+    held = mean[repeated]
+    signal = np.maximum(held.var(axis=0, ddof=1) - noise * np.mean(1.0 / n[repeated]), 0.0)
+    live = held.max(axis=0) > held.min(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(live, signal / (signal + noise), np.nan)

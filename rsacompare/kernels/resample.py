@@ -52,15 +52,55 @@ def multiplicities(rng: np.random.Generator, n: int, n_draws: int) -> np.ndarray
 
 
 def permutations(
-    rng: np.random.Generator, n: int, n_draws: int, fold: np.ndarray | None = None
+    rng: np.random.Generator,
+    n: int,
+    n_draws: int,
+    fold: np.ndarray | None = None,
+    block: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Random orders of `n` stimuli, within folds where given: (draw, stimulus) intp."""
+    """Random orders of `n` stimuli, within folds where given: (draw, stimulus) intp.
+
+    With `block` (stimulus,) whole blocks change places and what is inside keeps its order, as
+    time points need that follow each other: only blocks of one length (in one fold) can, so that
+    every order is equally likely. A block whose length no other has stays where it is.
+    """
     out = np.tile(np.arange(n), (n_draws, 1))
     groups = np.zeros(n, dtype=int) if fold is None else np.asarray(fold)
+    if block is not None:
+        for place in _equal_blocks(groups, np.asarray(block)):
+            order = rng.permuted(np.tile(np.arange(len(place)), (n_draws, 1)), axis=1)
+            out[:, place.ravel()] = place[order].reshape(n_draws, -1)
+        return out
     for label in np.unique(groups):
         place = np.flatnonzero(groups == label)
         out[:, place] = rng.permuted(np.tile(place, (n_draws, 1)), axis=1)
     return out
+
+
+def _equal_blocks(fold: np.ndarray, block: np.ndarray) -> list[np.ndarray]:
+    """Places of the stimuli of blocks of one fold and length: (block, stimulus) for each such."""
+    found: dict[tuple[Any, int], list[np.ndarray]] = {}
+    for label in np.unique(block):
+        inside = np.flatnonzero(block == label)
+        for part in np.unique(fold[inside]):
+            place = inside[fold[inside] == part]
+            found.setdefault((part, len(place)), []).append(place)
+    return [np.array(places) for places in found.values()]
+
+
+def contiguous_folds(n: int, n_folds: int) -> np.ndarray:
+    """Fold number per stimulus, runs of neighbours of near-equal size: (stimulus,) int.
+
+    Where the folds do not divide `n`, the first ones hold one more.
+
+    Examples
+    --------
+    >>> contiguous_folds(7, 3).tolist()
+    [0, 0, 0, 1, 1, 2, 2]
+    """
+    if not 2 <= n_folds <= n:
+        raise ValueError(f"n_folds must lie between 2 and the {n} stimuli, got {n_folds}")
+    return np.repeat(np.arange(n_folds), [len(p) for p in np.array_split(np.arange(n), n_folds)])
 
 
 def folds(stimulus_id: np.ndarray, n_folds: int, random_state: int) -> np.ndarray:
@@ -88,12 +128,21 @@ def folds(stimulus_id: np.ndarray, n_folds: int, random_state: int) -> np.ndarra
 
 
 def halves(
-    rng: np.random.Generator, n: int, n_splits: int, fold: np.ndarray | None = None
+    rng: np.random.Generator,
+    n: int,
+    n_splits: int,
+    fold: np.ndarray | None = None,
+    block: np.ndarray | None = None,
 ) -> np.ndarray:
     """Repeated splits of `n` levels in two: (split, level) bool, True for the first half.
 
     Where `fold` is given every fold is halved, so that both halves can be centred within folds.
+    With `block` (level,) whole blocks fall into a half (those across folds by their first level).
     """
+    if block is not None:
+        _, first, member = np.unique(block, return_index=True, return_inverse=True)
+        own = None if fold is None else np.asarray(fold)[first]
+        return halves(rng, len(first), n_splits, own)[:, member]
     out = np.zeros((n_splits, n), dtype=bool)
     groups = np.zeros(n, dtype=int) if fold is None else np.asarray(fold)
     for split in range(n_splits):

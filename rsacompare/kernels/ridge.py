@@ -1,7 +1,9 @@
 """Ridge regression with a penalty per target, chosen by K-fold or generalised cross-validation.
 
 For each target ``b = argmin ||y - m - X b||² + alpha ||b||²`` with an unpenalised intercept m: the
-penalty is added to the sum of squares, not to their mean (as in scikit-learn and himalaya).
+penalty is added to the sum of squares, not to their mean (as in scikit-learn and himalaya). Both
+can be otherwise: ``per_row`` multiplies alpha by the number of rows that are fitted, and without
+``intercept`` nothing is centred, as Wen et al. (2018) have it: W = (X'X + alpha·T·I)⁻¹ X'y.
 
 Predictions are linear in y, ``y_eval = H(alpha) y_train``, and the hat matrices H depend on the
 features alone. They are built once (:func:`build_hats`, in the primal or the dual, whichever is
@@ -49,6 +51,7 @@ class FoldHats:
     held: np.ndarray
     spectrum: Spectrum
     merged: np.ndarray | None
+    penalties: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,17 @@ class Hats:
     """All that ridge needs of the features; see :func:`build_hats`.
 
     `final` is (alpha, eval, train), for responses centred over all training stimuli: no
-    intercept, so that a layer or a voxel that never varies gives exact constants.
+    intercept, so that a layer or a voxel that never varies gives exact constants. `penalties` are
+    what is added to the sum of squares over all training stimuli: the alphas, or so many times
+    them. Without `intercept` responses are not centred anywhere.
     """
 
     alphas: np.ndarray
     folds: tuple[FoldHats, ...]
     final: np.ndarray
     spectrum: Spectrum
+    penalties: np.ndarray
+    intercept: bool = True
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -110,6 +117,8 @@ def build_hats(
     alphas: Any,
     fold: np.ndarray | None = None,
     single: bool = True,
+    intercept: bool = True,
+    per_row: bool = False,
 ) -> Hats:
     """Hat matrices of ridge for every alpha: within each fold, and from all of `train`.
 
@@ -128,6 +137,10 @@ def build_hats(
     single : bool
         Keep the merged matrices of the folds in single precision: enough for
         `ridge_cv.choose_r2`, which decides in double precision where it matters.
+    intercept : bool
+        False: neither features nor responses are centred.
+    per_row : bool
+        True: the penalty is alpha times the number of rows fitted, in each fold its own.
 
     Returns
     -------
@@ -158,22 +171,28 @@ def build_hats(
             inside, held = np.flatnonzero(fold != label), np.flatnonzero(fold == label)
             cross = None if gram is None else gram[np.ix_(held, inside)]
             own = None if gram is None else gram[np.ix_(inside, inside)]
-            spectrum = _spectrum(train[inside], train[held], own, cross)
+            spectrum = _spectrum(train[inside], train[held], own, cross, intercept)
             rows, n, rank = len(alphas) * len(held), len(inside), len(spectrum.power)
+            penalties = alphas * n if per_row else alphas
             merged = None
             if rank * (n + rows) >= rows * n:
-                merged = spectrum.shrunk(alphas) @ spectrum.right
+                merged = spectrum.shrunk(penalties) @ spectrum.right
                 merged = merged.astype(np.float32) if single else merged
-            folds.append(FoldHats(inside, held, spectrum, merged))
-    spectrum = _spectrum(train, evaluate, gram, None)
-    final = (spectrum.shrunk(alphas) @ spectrum.right).reshape(
+            folds.append(FoldHats(inside, held, spectrum, merged, penalties))
+    spectrum = _spectrum(train, evaluate, gram, None, intercept)
+    penalties = alphas * len(train) if per_row else alphas
+    final = (spectrum.shrunk(penalties) @ spectrum.right).reshape(
         len(alphas), len(evaluate), len(train)
     )
-    return Hats(alphas, tuple(folds), final, spectrum)
+    return Hats(alphas, tuple(folds), final, spectrum, penalties, intercept)
 
 
 def _spectrum(
-    x: np.ndarray, e: np.ndarray, gram: np.ndarray | None, cross: np.ndarray | None
+    x: np.ndarray,
+    e: np.ndarray,
+    gram: np.ndarray | None,
+    cross: np.ndarray | None,
+    intercept: bool,
 ) -> Spectrum:
     """Principal axes of the rows of `x`, and the rows of `e` in them.
 
@@ -181,12 +200,15 @@ def _spectrum(
     from the products between stimuli (dual): `gram` (of x) and `cross` (e by x) where known.
     """
     if x.shape[1] < len(x):
-        mean = x.mean(axis=0)
+        mean = x.mean(axis=0) if intercept else np.zeros(x.shape[1])
         x = x - mean
         power, axes = _eigh(x.T @ x)
         return Spectrum((e - mean) @ axes, power, axes.T @ x.T)
     gram = x @ x.T if gram is None else gram
     cross = e @ x.T if cross is None else cross
+    if not intercept:
+        power, axes = _eigh(gram)
+        return Spectrum(cross @ axes, power, axes.T)
     mean = gram.mean(axis=0)
     power, axes = _eigh(gram - mean - mean[:, None] + mean.mean())
     cross = cross - cross.mean(axis=1, keepdims=True) - mean + mean.mean()
@@ -215,8 +237,8 @@ def predict(hats: Hats, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     -------
     (eval, target)
     """
-    mean = _mean(y)
-    y = centred(y)
+    mean = _mean(y) if hats.intercept else np.zeros(y.shape[1])
+    y = as_fitted(hats, y)
     out = np.empty((hats.final.shape[1], y.shape[1]))
     for index in np.unique(chosen):
         targets = np.flatnonzero(chosen == index)
@@ -226,6 +248,8 @@ def predict(hats: Hats, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 def fitted_sd(hats: Hats, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Standard deviation (ddof 0) of the fitted values over the training stimuli.
+
+    Without an intercept their root mean square.
 
     Parameters
     ----------
@@ -238,10 +262,15 @@ def fitted_sd(hats: Hats, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     -------
     (target,)
     """
-    y = centred(y)
+    y = as_fitted(hats, y)
     power = hats.spectrum.power[:, None]
-    fitted = along_axes(hats.spectrum, y) * (power / (power + hats.alphas[chosen]))
+    fitted = along_axes(hats.spectrum, y) * (power / (power + hats.penalties[chosen]))
     return np.sqrt((fitted**2).sum(axis=0) / len(y))
+
+
+def as_fitted(hats: Hats, y: np.ndarray) -> np.ndarray:
+    """Responses as these hats take them: centred, or as they are where there is no intercept."""
+    return centred(y) if hats.intercept else np.asarray(y, dtype=np.float64)
 
 
 def along_axes(spectrum: Spectrum, y: np.ndarray) -> np.ndarray:

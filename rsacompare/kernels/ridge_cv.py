@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from rsacompare.kernels.ridge import FoldHats, Hats, along_axes, build_hats, centred, predict
+from rsacompare.kernels.ridge import FoldHats, Hats, along_axes, as_fitted, build_hats, predict
 
 CRITERIA = ("r2", "correlation")
 _BLOCK = 512  # targets at a time; a constant, because BLAS sums differ in bits with block size
@@ -44,16 +44,16 @@ def kfold_scores(hats: Hats, y: np.ndarray, criterion: str = "r2") -> np.ndarray
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got '{criterion}'")
     if not hats.folds:
         raise ValueError("these hats were built without folds")
-    y = centred(y)
+    y = as_fitted(hats, y)
     n_alphas = len(hats.alphas)
     scores = np.zeros((n_alphas, y.shape[1]))
     for start in range(0, y.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
         part, out = y[:, block], scores[:, block]
         for fold in hats.folds:
-            inside, held = _fold_responses(fold, part)
+            inside, held = _fold_responses(hats, fold, part)
             if fold.merged is None or fold.merged.dtype == np.float32:
-                predicted = fold.spectrum.shrunk(hats.alphas) @ (fold.spectrum.right @ inside)
+                predicted = fold.spectrum.shrunk(fold.penalties) @ (fold.spectrum.right @ inside)
             else:
                 predicted = fold.merged @ inside
             predicted = predicted.reshape(n_alphas, len(fold.held), -1)
@@ -83,16 +83,21 @@ def gcv_scores(hats: Hats, y: np.ndarray) -> np.ndarray:
     -------
     (alpha, target)
     """
-    y = centred(y)
+    y = as_fitted(hats, y)
     spectrum, n = hats.spectrum, len(y)
+    mean_free = 1 if hats.intercept else 0  # the intercept takes one axis
     along = along_axes(spectrum, y) ** 2
     total = (y**2).sum(axis=0)
     beyond = np.maximum(total - along.sum(axis=0), 0.0)
-    if len(spectrum.power) >= n - 1:  # nothing lies beyond the axes: what is left is rounding
+    if (
+        len(spectrum.power) >= n - mean_free
+    ):  # nothing lies beyond the axes: what is left is rounding
         beyond = np.zeros_like(total)
-    left_over = hats.alphas[:, None] / (spectrum.power + hats.alphas[:, None])
+    left_over = hats.penalties[:, None] / (spectrum.power + hats.penalties[:, None])
     rss = left_over**2 @ along + beyond
-    trace = n - 1 - len(spectrum.power) + left_over.sum(axis=1)  # of I - H, intercept included
+    trace = (
+        n - mean_free - len(spectrum.power) + left_over.sum(axis=1)
+    )  # of I - H, intercept included
     error = rss / n / (trace[:, None] / n) ** 2
     variance = total / n
     return np.where(variance > 0, 1.0 - error / np.where(variance > 0, variance, 1.0), 0.0)
@@ -123,15 +128,15 @@ def choose_r2(hats: Hats, y: np.ndarray) -> np.ndarray:
     single = [f.merged for f in hats.folds if f.merged is not None and f.merged.itemsize == 4]
     if not single or len(single) < len(hats.folds):
         return choose(kfold_scores(hats, y))
-    y = centred(y)
-    sd = y.std(axis=0)
-    y /= np.where(sd > 0, sd, 1.0)
+    y = as_fitted(hats, y)
+    sd = y.std(axis=0) if hats.intercept else np.sqrt((y * y).mean(axis=0))
+    y = y / np.where(sd > 0, sd, 1.0)  # without an intercept y is the caller's own
     shape = (len(hats.alphas), y.shape[1])
     norm2, product, observed2 = np.zeros(shape), np.zeros(shape), np.zeros(shape[1])
     for start in range(0, shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
         for fold, merged in zip(hats.folds, single, strict=True):
-            inside, held = _fold_responses(fold, y[:, block])
+            inside, held = _fold_responses(hats, fold, y[:, block])
             predicted = merged @ inside.astype(np.float32)
             predicted = predicted.reshape(shape[0], len(held), -1)
             _add_products(predicted, held, norm2[:, block], product[:, block])
@@ -148,9 +153,11 @@ def choose_r2(hats: Hats, y: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _fold_responses(fold: FoldHats, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fold_responses(hats: Hats, fold: FoldHats, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Responses of the fold's training part and of its held-out part, less the former's mean."""
     inside = y[fold.train]
+    if not hats.intercept:
+        return inside, y[fold.held]
     mean = inside.mean(axis=0)
     return inside - mean, y[fold.held] - mean
 
@@ -162,6 +169,8 @@ def ridge_cv(
     alphas: Any,
     fold: np.ndarray | None = None,
     criterion: str = "r2",
+    intercept: bool = True,
+    per_row: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ridge in one call: choose an alpha per target and predict.
 
@@ -175,6 +184,8 @@ def ridge_cv(
         K-fold cross-validation over these folds; generalised cross-validation without.
     criterion : {"r2", "correlation"}
         Of the K-fold cross-validation; see :func:`kfold_scores`.
+    intercept, per_row : bool
+        See :func:`rsacompare.kernels.ridge.build_hats`.
 
     Returns
     -------
@@ -190,7 +201,7 @@ def ridge_cv(
     >>> predicted.round(6).tolist(), alpha.tolist()
     ([[-2.0]], [1e-09])
     """
-    hats = build_hats(train, evaluate, alphas, fold, single=False)
+    hats = build_hats(train, evaluate, alphas, fold, False, intercept, per_row)
     scores = gcv_scores(hats, y) if fold is None else kfold_scores(hats, y, criterion)
     chosen = choose(scores)
     return predict(hats, y, chosen), hats.alphas[chosen], scores

@@ -111,11 +111,17 @@ class Evidence(ABC):
         random draw.
     fold : (stimulus,) int or None
         Cross-validation folds within which values are centred and permutations act.
+    block : (stimulus,) or None
+        For stimuli that follow each other in time: the block of each. Neighbours resemble each
+        other, so that blocks, not stimuli, are drawn by the bootstrap and change places in
+        permutations (FACTS 9.11). `compare` sets it where the responses have a coordinate
+        `time_block` and the metric has not said anything else.
     """
 
     stimulus_id: np.ndarray
     sources: tuple[str, ...]
     fold: np.ndarray | None
+    block: np.ndarray | None = None
     ceiling_pools_subjects: ClassVar[bool] = True  # False: a subject's ceiling is its own affair
 
     @property

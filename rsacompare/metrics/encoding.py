@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,11 @@ import xarray as xr
 
 from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.kernels import resample, ridge, ridge_cv
+from rsacompare.kernels import ridge, ridge_cv
+from rsacompare.metrics import voxels
 from rsacompare.metrics.evidence import Meaning, Metric, TargetEvidence
+from rsacompare.metrics.normalised import LOWEST_CEILING, NormalisedEvidence
+from rsacompare.metrics.voxels import Layer, Means
 from rsacompare.schema import labels
 
 SELECT = ("kfold", "gcv")
@@ -21,32 +24,12 @@ _MIN_TEST = 3  # a correlation over two is ±1
 _KEPT = 16  # sets of hat matrices per layer
 
 
-@dataclass
-class _Layer:
-    """A layer's features, and the hat matrices made from them so far (read-only for users)."""
-
-    stimulus_id: np.ndarray
-    values: np.ndarray
-    where: str
-    hats: dict[Any, ridge.Hats] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Means:
-    """Repetition means of one part of the responses, sorted by stimulus."""
-
-    stimulus_id: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
-    n_repetitions: np.ndarray
-
-
 @dataclass(frozen=True)
 class _Brain:
     """Responses of one subject; without a split `train` is None and `test` holds everything."""
 
-    train: _Means | None
-    test: _Means
+    train: Means | None
+    test: Means
     where: str
 
 
@@ -85,6 +68,35 @@ class Encoding(Metric):
     n_inner_folds : int
         Of the K-fold choice; fewer when a fold would hold less than two stimuli (three for
         `correlation`).
+    features : {"units", "components", "given"}
+        units: each standardised over the training stimuli. components: principal components of
+        the standardised units that hold more than `variance` of their variance over the training
+        stimuli, divided by the root of the number of units (Wen et al.). given: as they are.
+    variance : float
+        Of the components that are kept.
+    transform : {"none", "log10"}
+        log10: log10(x + 0.01) of the activations, before all else; an error for a layer with
+        values of -0.01 or below. (In the released code of Wen et al. it is in the unit-voxel
+        correlations only, not in the encoding path.)
+    folds : {"random", "contiguous"}
+        How stimuli are dealt into folds: at random, or neighbours by label together, as time
+        points must be; near-equal where the number of folds does not divide theirs. With a
+        coordinate `time_block` random folds hold whole blocks.
+    intercept : bool
+        False: nothing is centred; features and responses are taken to have mean 0 (Wen et al.).
+    penalty : {"sum", "mean"}
+        mean: alpha is multiplied by the number of training stimuli, in each fold by its own:
+        ``(X'X + alpha·T·I)⁻¹ X'y`` (Wen et al.).
+    min_reliability : float, optional
+        Leave out voxels whose reliability over the training stimuli (the expected correlation of
+        two single repetitions) is not above this. It is the same for all layers and networks.
+    min_validation : float, optional
+        Leave out voxels whose mean held-out correlation within the training stimuli is not above
+        this. It depends on the layer: layers are then scored on voxels of their own, so that
+        differences between networks are better made with `min_reliability`.
+    normalise : bool
+        Divide each voxel's correlation by its noise ceiling (voxels with a ceiling below 0.1 are
+        left out); the score's own ceiling is then 1.
     criterion : {"r2", "correlation"}
         What the K-fold choice maximises. r2 (default): the held-out squared error is smallest;
         it stays defined in small folds. correlation: mean over folds of the held-out
@@ -100,7 +112,15 @@ class Encoding(Metric):
     Notes
     -----
     Naselaris et al. (2011); Wen et al. (2018), FACTS 6.1. Units keep their own standard
-    deviation here; there is no PCA, which for ridge on all components changes nothing.
+    deviation by default; PCA keeps that and leaves out what varies little, and for ridge on all
+    components changes nothing. The release of Wen et al. (FACTS 6.1) is ``features="components",
+    select="kfold", criterion="correlation", folds="contiguous", penalty="mean", intercept=False,
+    n_inner_folds=9`` on responses that have mean 0 (`given` where the features were made from
+    frames, see `rsacompare.datasets.frames`).
+
+    Voxels that are left out keep their places with a constant prediction, hence no correlation.
+    Without a split they are chosen in each fold by the others' responses; one that is left out in
+    some folds counts with a constant prediction there. All voxels left out: the score is NaN.
 
     Examples
     --------
@@ -154,39 +174,114 @@ class Encoding(Metric):
         n_inner_folds: int = 5,
         criterion: str = "r2",
         random_state: int | None = None,
+        features: str = "units",
+        variance: float = 0.99,
+        transform: str = "none",
+        folds: str = "random",
+        intercept: bool = True,
+        penalty: str = "sum",
+        min_reliability: float | None = None,
+        min_validation: float | None = None,
+        normalise: bool = False,
     ):
-        if select not in SELECT:
-            raise ProtocolError(plugins.unknown("way to select alpha", select, SELECT))
-        if criterion not in ridge_cv.CRITERIA:
-            raise ProtocolError(plugins.unknown("criterion", criterion, ridge_cv.CRITERIA))
-        for option, value in (("n_folds", n_folds), ("n_inner_folds", n_inner_folds)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        for what, value, known in (
+            ("way to select alpha", select, SELECT),
+            ("criterion", criterion, ridge_cv.CRITERIA),
+            ("kind of features", features, voxels.FEATURES),
+            ("transform", transform, voxels.TRANSFORMS),
+            ("kind of folds", folds, voxels.FOLDS),
+            ("kind of penalty", penalty, voxels.PENALTIES),
+        ):
+            if value not in known:
+                raise ProtocolError(plugins.unknown(what, value, known))
+        if not 0 < variance <= 1:
+            raise ProtocolError(f"encoding: variance must lie in (0, 1], got {variance!r}")
+        for name, least in (
+            ("min_reliability", min_reliability), ("min_validation", min_validation),
+        ):  # fmt: skip
+            if least is not None and not -1 <= least < 1:
+                raise ProtocolError(f"encoding: {name} must lie in [-1, 1), got {least!r}")
+        if min_validation is not None and select == "gcv":
+            raise ProtocolError(
+                "encoding: min_validation needs held-out stimuli, so select='kfold', not 'gcv'"
+            )
+        for option, count in (("n_folds", n_folds), ("n_inner_folds", n_inner_folds)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 2:
                 raise ProtocolError(
-                    f"encoding: {option} must be a whole number from 2, got {value!r}"
+                    f"encoding: {option} must be a whole number from 2, got {count!r}"
                 )
-        if alphas is not None:
-            try:
-                alphas = [float(a) for a in alphas]
-            except (TypeError, ValueError):
-                alphas = []
-            if not alphas or not all(0 < a < np.inf for a in alphas):
-                raise ProtocolError(
-                    "encoding: alphas must be a list of positive numbers, for instance "
-                    "[1, 10, 100, 1000]; leave it out for a grid that fits the layer"
-                )
-        self.alphas = alphas
+        self.alphas = voxels.listed_alphas(alphas)
+        if self.alphas is not None and not self.alphas:
+            raise ProtocolError(
+                "encoding: alphas must be a list of positive numbers, for instance "
+                "[1, 10, 100, 1000]; leave it out for a grid that fits the layer"
+            )
         self.n_folds = n_folds
         self.select = select
         self.n_inner_folds = n_inner_folds
         self.criterion = criterion
         self.random_state = random_state
+        self.features = features
+        self.variance = float(variance)
+        self.transform = transform
+        self.folds = folds
+        self.intercept = bool(intercept)
+        self.penalty = penalty
+        self.min_reliability = min_reliability
+        self.min_validation = min_validation
+        self.normalise = bool(normalise)
+        self.meaning = self._told()
 
-    def prepare_activation(self, activation: xr.DataArray) -> _Layer:
+    def config(self) -> dict[str, Any]:
+        return {k: v for k, v in super().config().items() if k != "meaning"}
+
+    def _told(self) -> Meaning:
+        """What the number means with these options."""
+        meaning = type(self).meaning
+        said = meaning.sentence
+        if self.features == "components":
+            said = said.replace(
+                "all units of a layer",
+                f"the principal components of a layer's units that hold {self.variance:.0%} of "
+                "their variance over training stimuli",
+            )
+        if self.folds == "contiguous":
+            said = said.replace("by cross-validation over", "by cross-validation over runs of")
+        if self.min_reliability is not None or self.min_validation is not None:
+            rules = [
+                f"{words} {least:g}"
+                for words, least in (
+                    ("a reliability above", self.min_reliability),
+                    ("a cross-validated correlation above", self.min_validation),
+                )
+                if least is not None
+            ]
+            said += f" Only voxels with {' and '.join(rules)} over training stimuli are scored."
+        if not self.normalise:
+            return replace(meaning, sentence=said)
+        bound = 1 / LOWEST_CEILING
+        return replace(
+            meaning,
+            label=f"{meaning.label}, ceiling-normalised",
+            unit="correlation r / ceiling",
+            minimum=-bound,
+            maximum=bound,
+            sentence=f"{said} Each voxel's correlation is divided by its noise ceiling; voxels "
+            f"with a ceiling below {LOWEST_CEILING:g} are left out.",
+            ceiling="1, since each voxel's correlation is divided by its own noise ceiling.",
+        )
+
+    def prepare_activation(self, activation: xr.DataArray) -> Layer:
         where = "activation" if activation.name is None else str(activation.name)
         values = np.asarray(activation.values, dtype=np.float64)
         labels.require_finite(values, where)
+        if self.transform == "log10":
+            network = "/".join(
+                str(activation.attrs[k]) for k in ("network", "layer") if k in activation.attrs
+            )
+            values = voxels.log_shifted(values, network or where)
         ids = labels.as_stimulus_ids(activation["stimulus_id"].values, where, unique=True)
-        return _Layer(ids, values, where)
+        return Layer(ids, values, where)
 
     def prepare_response(self, response: xr.DataArray) -> _Brain:
         where = "responses" + "".join(
@@ -196,7 +291,7 @@ class Encoding(Metric):
         )
         labels.require_finite(np.asarray(response.values), where)
         if "split" not in response.coords or not (response["split"].values != "").any():
-            return _Brain(None, _Means(*labels.average_repetitions(response)), where)
+            return _Brain(None, Means.of(response), where)
         for split in ("train", "test"):
             if not (response["split"].values == split).any():
                 raise DataError(
@@ -204,9 +299,7 @@ class Encoding(Metric):
                     "from 'train' and is scored on 'test'. Give both, or leave the split out to "
                     "cross-validate over stimuli"
                 )
-        train, test = (
-            _Means(*labels.average_repetitions(response, split)) for split in ("train", "test")
-        )
+        train, test = (Means.of(response, split) for split in ("train", "test"))
         shared = np.intersect1d(train.stimulus_id, test.stimulus_id)
         if shared.size:
             raise DataError(
@@ -216,7 +309,7 @@ class Encoding(Metric):
             )
         return _Brain(train, test, where)
 
-    def compare(self, activation: _Layer, response: _Brain) -> TargetEvidence:
+    def compare(self, activation: Layer, response: _Brain) -> TargetEvidence:
         test = response.test
         fold = None
         if test.stimulus_id.size < _MIN_TEST:
@@ -225,25 +318,21 @@ class Encoding(Metric):
                 f"there are {test.stimulus_id.size}; add test stimuli"
             )
         if response.train is not None:
-            predicted = self._predict(activation, response.train, test.stimulus_id, response.where)
+            predicted = self._predict(activation, response.train, test, response.where)
         else:
             n = test.stimulus_id.size
-            fold = resample.folds(
-                test.stimulus_id, max(2, min(self.n_folds, n // 2)), self.random_state or 0
-            )
+            fold = voxels.folds_of(
+                test.stimulus_id, test.block, max(2, min(self.n_folds, n // 2)), self.folds,
+                self.random_state or 0, response.where,
+            )  # fmt: skip
             predicted = np.empty_like(test.mean)
             for label in np.unique(fold):
-                inside, held = fold != label, fold == label
-                train = _Means(
-                    test.stimulus_id[inside],
-                    test.mean[inside],
-                    test.variance[inside],
-                    test.n_repetitions[inside],
-                )
+                held = fold == label
                 predicted[held] = self._predict(
-                    activation, train, test.stimulus_id[held], response.where, unshrunk=True
+                    activation, test.take(~held), test.take(held), response.where, unshrunk=True
                 )
-        return TargetEvidence(
+        kind = NormalisedEvidence if self.normalise else TargetEvidence
+        return kind(
             stimulus_id=test.stimulus_id,
             observed=test.mean,
             predicted=predicted,
@@ -252,24 +341,27 @@ class Encoding(Metric):
             noise_variance=test.variance,
             n_repetitions=test.n_repetitions,
             noisy="observed",
+            block=test.block,
         )
 
     def _predict(
         self,
-        layer: _Layer,
-        train: _Means,
-        wanted: np.ndarray,
+        layer: Layer,
+        train: Means,
+        wanted: Means,
         where: str,
         unshrunk: bool = False,
     ) -> np.ndarray:
         """Predictions for the `wanted` stimuli; `unshrunk`: divided by the voxel's shrinkage."""
-        hats = self._hats(layer, train.stimulus_id, wanted, where)
+        hats = self._hats(layer, train, wanted.stimulus_id, where)
+        held_out = None
         if self.select == "gcv":
             chosen = ridge_cv.choose(ridge_cv.gcv_scores(hats, train.mean))
         elif self.criterion == "r2":
             chosen = ridge_cv.choose_r2(hats, train.mean)
         else:
-            chosen = ridge_cv.choose(ridge_cv.kfold_scores(hats, train.mean, self.criterion))
+            held_out = ridge_cv.kfold_scores(hats, train.mean, self.criterion)
+            chosen = ridge_cv.choose(held_out)
         predicted = ridge.predict(hats, train.mean, chosen)
         if unshrunk:
             fitted = ridge.fitted_sd(hats, train.mean, chosen)
@@ -277,40 +369,58 @@ class Encoding(Metric):
             factor = np.where(live, train.mean.std(axis=0) / np.where(live, fitted, 1.0), 1.0)
             centre = train.mean.mean(axis=0)
             predicted = np.where(live, centre + (predicted - centre) * factor, predicted)
+        keep = np.ones(predicted.shape[1], dtype=bool)
+        if self.min_reliability is not None:
+            keep &= voxels.reliable(train, self.min_reliability, where)
+        if self.min_validation is not None:
+            if held_out is None or self.criterion != "correlation":
+                held_out = ridge_cv.kfold_scores(hats, train.mean, "correlation")
+            keep &= held_out[chosen, np.arange(len(chosen))] > self.min_validation
+        if not keep.all():
+            predicted[:, ~keep] = train.mean[:, ~keep].mean(axis=0)
         return predicted
 
-    def _hats(self, layer: _Layer, train: np.ndarray, wanted: np.ndarray, where: str) -> ridge.Hats:
+    def _hats(self, layer: Layer, train: Means, wanted: np.ndarray, where: str) -> ridge.Hats:
         """Hat matrices of one training set, shared by all subjects who saw these stimuli.
 
         Both label arrays come sorted, so the row order of the responses does not matter. Threads
         that need the same set at the same moment may each make it: the results are equal, and
         waiting would not be faster.
         """
-        smallest = 2 if self.criterion == "r2" else 3
+        ids = train.stimulus_id
+        smallest = 2 if self.criterion == "r2" and self.min_validation is None else 3
         least = _MIN_TRAIN if self.select == "gcv" else max(_MIN_TRAIN, 2 * smallest)
-        n = train.size
+        n = ids.size
         if n < least:
             raise DataError(
                 f"{where}: {n} stimuli to train on, encoding needs at least {least} to choose "
                 "alpha by cross-validation; give more training stimuli (without a split: more "
                 "stimuli), or leave encoding out for these data"
             )
-        key = (self.random_state or 0, "\n".join(train), "\n".join(wanted))
+        block = "" if train.block is None else "\n".join(train.block)
+        key = (self.random_state or 0, "\n".join(ids), "\n".join(wanted), block)
         known = layer.hats.get(key)
         if known is not None:
             return known
         rows = [
-            labels.index_of(ids, layer.stimulus_id, where, layer.where) for ids in (train, wanted)
+            labels.index_of(each, layer.stimulus_id, where, layer.where) for each in (ids, wanted)
         ]
-        x, evaluate = ridge.standardise(layer.values[rows[0]], layer.values[rows[1]])
-        n_live = int(x.any(axis=0).sum())
-        alphas = ridge.default_alphas(n_live) if self.alphas is None else self.alphas
+        x, evaluate, power = voxels.make_features(
+            layer.values[rows[0]], layer.values[rows[1]], self.features, self.variance
+        )
+        per_row = self.penalty == "mean"
+        alphas: Any = self.alphas
+        if alphas is None:
+            alphas = power * ridge.default_alphas(1) / (n if per_row else 1)
         fold = None
         if self.select == "kfold":
-            fold = resample.folds(
-                train, min(self.n_inner_folds, n // smallest), self.random_state or 0
-            )
-        hats = ridge.build_hats(x, evaluate, alphas, fold, single=self.criterion == "r2")
+            fold = voxels.folds_of(
+                ids, train.block, min(self.n_inner_folds, n // smallest), self.folds,
+                self.random_state or 0, where, whole_blocks=False,
+            )  # fmt: skip
+        hats = ridge.build_hats(
+            x, evaluate, alphas, fold, self.criterion == "r2", self.intercept, per_row
+        )
         for oldest in list(layer.hats)[: -max(_KEPT, 2 * self.n_folds)]:
             layer.hats.pop(oldest, None)
         return layer.hats.setdefault(key, hats)

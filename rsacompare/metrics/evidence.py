@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rsacompare.metrics.base import Evidence, Meaning, Metric
 from rsacompare.metrics.identification import IdentificationEvidence
+from rsacompare.metrics.normalised import NormalisedEvidence
 from rsacompare.metrics.pairs import PairEvidence
 from rsacompare.metrics.profiles import PatternEvidence, ProfileEvidence
 from rsacompare.metrics.targets import TargetEvidence
@@ -18,6 +19,7 @@ __all__ = [
     "IdentificationEvidence",
     "Meaning",
     "Metric",
+    "NormalisedEvidence",
     "PairEvidence",
     "PatternEvidence",
     "ProfileEvidence",
@@ -32,5 +34,6 @@ KINDS: dict[str, type[Evidence]] = {
         ProfileEvidence,
         PatternEvidence,
         IdentificationEvidence,
+        NormalisedEvidence,
     )
 }

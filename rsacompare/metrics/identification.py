@@ -202,6 +202,7 @@ class IdentificationEvidence(TargetEvidence):
             n_way=int(arrays["n_way"]),
             above=arrays.get("above"),
             n_others=arrays.get("n_others"),
+            block=arrays.get("block"),
         )
 
 

@@ -36,6 +36,7 @@ class PairEvidence(Evidence):
     comparator: str = "corr"
     sources: tuple[str, ...] = ("stimuli",)
     fold: np.ndarray | None = None
+    block: np.ndarray | None = None
     kind: ClassVar[str] = "pair"
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class PairEvidence(Evidence):
             "comparator": np.array(self.comparator),
             "sources": np.array(self.sources, dtype=str),
             **({} if self.fold is None else {"fold": self.fold}),
+            **({} if self.block is None else {"block": self.block}),
         }
 
     @classmethod
@@ -112,4 +114,5 @@ class PairEvidence(Evidence):
             comparator=str(arrays["comparator"]),
             sources=tuple(arrays["sources"].tolist()),
             fold=arrays.get("fold"),
+            block=arrays.get("block"),
         )

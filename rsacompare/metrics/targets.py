@@ -44,6 +44,7 @@ class TargetEvidence(Evidence):
     noise_variance: np.ndarray | None = None
     n_repetitions: np.ndarray | None = None
     noisy: str = "observed"
+    block: np.ndarray | None = None
     kind: ClassVar[str] = "target"
     ceiling_pools_subjects: ClassVar[bool] = False
     _profile: np.ndarray | None = field(default=None, repr=False, compare=False)
@@ -81,14 +82,17 @@ class TargetEvidence(Evidence):
     ) -> np.ndarray:
         if weights is None:
             return self._mean(self.profile, target_weights)
+        return self._mean(self.target_scores(weights), target_weights)
+
+    def target_scores(self, weights: np.ndarray) -> np.ndarray:
+        """Score of each target under multiplicities of stimuli: (..., target)."""
         # stimuli that no draw holds (the other half of a split) need not be multiplied
         used = np.asarray(weights).reshape(-1, len(self.stimulus_id)).any(axis=0)
         keep = slice(None) if used.all() else used
         fold = None if self.fold is None else self.fold[keep]
-        r = correlate.correlate_columns(
+        return correlate.correlate_columns(
             self.observed[keep], self.predicted[keep], np.asarray(weights)[..., keep], fold
         )
-        return self._mean(r, target_weights)
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
         if type(self).score is not TargetEvidence.score:  # a guest's own score has its own null
@@ -120,7 +124,11 @@ class TargetEvidence(Evidence):
     def ceiling(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
     ) -> np.ndarray:
-        """Mean over targets of sqrt(s2 / (s2 + sigma2 / n)): the reliability of the noisy side.
+        """Mean over targets of :meth:`target_ceiling`."""
+        return self._mean(self.target_ceiling(weights), target_weights)
+
+    def target_ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """sqrt(s2 / (s2 + sigma2 / n)) of the noisy side: (target,); under weights (..., target).
 
         s2 is the variance over stimuli of the mean over repetitions less its noise share
         sigma2 / n (FACTS 6.2; Lage-Castellanos et al. 2019), both under the weights: a stimulus of
@@ -133,8 +141,7 @@ class TargetEvidence(Evidence):
             or self.n_repetitions is None
             or (self.n_repetitions < 2).any()
         ):
-            drawn = () if target_weights is None else target_weights.shape[:-1]
-            return np.full(np.broadcast_shapes(lead, drawn), np.nan)
+            return np.full((*lead, self.target_size), np.nan)
         values = self.observed if self.noisy == "observed" else self.predicted
         noise = self.noise_variance / self.n_repetitions[:, None]
         w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -160,8 +167,7 @@ class TargetEvidence(Evidence):
         per_target = np.where(np.isfinite(self.profile), per_target, np.nan)
         # nor has a draw that leaves one distinct stimulus per fold: nothing can vary
         distinct = np.count_nonzero(w, axis=-1)[..., None]
-        per_target = np.where(distinct > used, per_target, np.nan)
-        return self._mean(per_target, target_weights)
+        return np.where(distinct > used, per_target, np.nan)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         arrays = {
@@ -172,7 +178,7 @@ class TargetEvidence(Evidence):
             "sources": np.array(self.sources, dtype=str),
             "noisy": np.array(self.noisy),
         }
-        for name in ("fold", "noise_variance", "n_repetitions"):
+        for name in ("fold", "noise_variance", "n_repetitions", "block"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         return arrays
@@ -188,6 +194,7 @@ class TargetEvidence(Evidence):
             noise_variance=arrays.get("noise_variance"),
             n_repetitions=arrays.get("n_repetitions"),
             noisy=str(arrays["noisy"]),
+            block=arrays.get("block"),
         )
 
     def _mean(self, values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -207,7 +207,10 @@ def voxel_map(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
                            min(1.8, height - 0.55) / height))  # fmt: skip
     figure.colorbar(image, cax=bar).set_label(str(extra.get("unit", "")))
     style.stamp(figure, reading.simulated)
-    sentence = "Slices along the third voxel axis, in voxel coordinates; light grey: no voxel."
+    sentence = (
+        "Slices along the third voxel axis, in voxel coordinates; light grey: no voxel, or none "
+        "that has a value."
+    )
     if left_out:
         sentence += f" {left_out} slices between them are not shown."
     return Drawing("", figure, extra["title"], f"{extra['caption']} {sentence}".strip())

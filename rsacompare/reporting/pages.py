@@ -220,6 +220,8 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
     """Each extra as a figure or a table, by its kind alone."""
     placed = []
     for n, (extra, roles) in enumerate(iter_extras(reading.result, metric)):
+        if not extra.get("shown", 1):  # kept as a file alone
+            continue
         if extra["kind"] == "table":
             columns = {name: [_entry(v) for v in values] for name, values in roles.items()}
             told = json.loads(extra.get("columns", "{}"))

@@ -124,7 +124,8 @@ def add_extra(
         embedding: `xy(item, axis)` with `label(item)` and `group(item)`; optional `panel(item)`
         for several arrangements side by side.
         matrix: `values(row, column)` with labelled rows and columns.
-        map: `values(voxel)`, `ijk(voxel, axis)`; affine and shape in attrs.
+        map: `values(voxel)`, `ijk(voxel, axis)`, optional `volumes(volume, voxel)`; affine and
+        shape in attrs, and the name of an image `file`; with `shown` 0 it is a file alone.
         table: any number of 1-D arrays of one length, a column each; `columns` in attrs: what
         they mean, {role: sentence}.
     metric : str

@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 
 from rsacompare import plugins
-from rsacompare.errors import LabelError, ProtocolError
+from rsacompare.errors import DataError, LabelError, ProtocolError
 from rsacompare.metrics.evidence import KINDS, Evidence, Metric
 from rsacompare.schema import store, trees
+from rsacompare.schema.labels import index_of
 from rsacompare.schema.results import Cell
 
 
@@ -57,6 +58,28 @@ class Region:
         else:
             cut = self.data["response"].isel(neuroid=self.mask if mask is None else mask)
         return cut.assign_attrs(subject=self.subject, roi=self.roi)
+
+    def mark_blocks(self, evidence: Evidence) -> None:
+        """Evidence of stimuli that follow each other in time says so, whatever the metric.
+
+        Raises
+        ------
+        DataError
+            A stimulus whose presentations lie in different blocks.
+        """
+        if evidence.block is not None or "time_block" not in self.data.coords:
+            return
+        ids = self.data["stimulus_id"].values.astype(str)
+        blocks = self.data["time_block"].values.astype(str)
+        unique, first, member = np.unique(ids, return_index=True, return_inverse=True)
+        torn = np.flatnonzero(blocks != blocks[first][member])
+        if torn.size:
+            raise DataError(
+                f"stimulus '{ids[torn[0]]}' is in time block '{blocks[torn[0]]}' and in "
+                f"'{blocks[first][member][torn[0]]}'; give it one block"
+            )
+        own = index_of(evidence.stimulus_id, unique, "the evidence", "the responses")
+        evidence.block = blocks[first][own]
 
 
 def layers_of(tree: xr.DataTree) -> dict[str, Layer]:

@@ -19,7 +19,7 @@ from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.metrics.registry import as_metrics
 from rsacompare.schema import labels, store, trees
 from rsacompare.schema.results import Cell, Comparison, layer_coords
-from rsacompare.study import extras
+from rsacompare.study import extras, maps
 from rsacompare.study.cells import CellCache, Layer, Region, cell_key, layers_of, plan, regions_of
 
 
@@ -76,6 +76,7 @@ def compare(
             _compute(metric, todo, layers, regions, cells, n_jobs, progress)
         scores = _scores(work, cells, chosen, layers, regions)
         extra = extras.of_truth(activations) + extras.of_pairs(work, cells, scores, tree)
+        extra += maps.of_voxels(work, cells, chosen, scores, regions)
     scores.attrs |= labels.clean_attrs(
         {
             "simulated": _is_simulated(tree, activations),
@@ -157,6 +158,7 @@ def _compute(
                             f"the metric gave {type(found).__name__}, expected evidence such as "
                             "rsacompare.TargetEvidence(stimulus_id, observed, predicted)"
                         )
+                    regions[cell.roi, cell.subject].mark_blocks(found)
                     done = {part: found}  # one part at a time
             evidence = done[part]
             union, mask = unions[part], regions[cell.roi, cell.subject].mask

@@ -43,10 +43,19 @@ def test_options_stay_attributes_and_are_known_by_name():
     assert metric.config() == {
         "alphas": [1.0, 10.0],
         "criterion": "r2",
+        "features": "units",
+        "folds": "random",
+        "intercept": True,
+        "min_reliability": None,
+        "min_validation": None,
         "n_folds": 3,
         "n_inner_folds": 5,
+        "normalise": False,
+        "penalty": "sum",
         "random_state": 4,
         "select": "gcv",
+        "transform": "none",
+        "variance": 0.99,
     }
     assert metric.voxelwise
     assert metric.meaning.chance == 0

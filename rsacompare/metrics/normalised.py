@@ -1,0 +1,75 @@
+"""Target evidence whose score is divided by each target's own noise ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rsacompare.kernels import correlate
+from rsacompare.metrics.targets import TargetEvidence
+
+LOWEST_CEILING = 0.1  # below, a target holds no signal to speak of, and the ratio no information
+
+
+@dataclass
+class NormalisedEvidence(TargetEvidence):
+    """Mean over targets of correlation / ceiling, of targets whose ceiling is 0.1 at least.
+
+    The ceiling of a target (:meth:`TargetEvidence.target_ceiling`) is that of all stimuli, in
+    every draw the same: intervals are conditional on it. Its own ceiling is then 1; by chance a
+    score may lie above. With a single repetition no target has a ceiling, and the score is NaN.
+    """
+
+    kind: ClassVar[str] = "normalised"
+
+    def _plain(self) -> TargetEvidence:
+        own = {f.name: getattr(self, f.name) for f in fields(TargetEvidence)}
+        return TargetEvidence(**(own | {"_profile": None}))
+
+    @property
+    def factor(self) -> np.ndarray:
+        """1 / ceiling per target, NaN where that is too low."""
+        roof = self._plain().target_ceiling()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(roof >= LOWEST_CEILING, 1.0 / roof, np.nan)
+
+    @property
+    def profile(self) -> np.ndarray:
+        if self._profile is None:
+            self._profile = self._plain().profile * self.factor
+        return self._profile
+
+    def score(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        if weights is None:
+            return self._mean(self.profile, target_weights)
+        return self._mean(self.target_scores(weights), target_weights)
+
+    def target_scores(self, weights: np.ndarray) -> np.ndarray:
+        return super().target_scores(weights) * self.factor
+
+    def null(self, permutations: np.ndarray) -> np.ndarray:
+        return correlate.null_mean_correlation(
+            self.observed, self.predicted, permutations, self.fold, factor=self.factor
+        )
+
+    def ceiling_key(self) -> str:
+        return f"normalised, {self.n_targets > 0}"
+
+    @classmethod
+    def group_ceiling(
+        cls,
+        cells: Sequence[Any],
+        weights: np.ndarray | None = None,
+        subject_weights: np.ndarray | None = None,
+        target_weights: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        low, high = super(TargetEvidence, cls).group_ceiling(
+            cells, weights, subject_weights, target_weights
+        )
+        one = np.array([1.0 if cell.n_targets else np.nan for cell in cells])
+        return np.broadcast_to(one, low.shape), np.broadcast_to(one, high.shape)
