@@ -125,11 +125,13 @@ def crossvalidated(folds: np.ndarray) -> np.ndarray:
     there = np.isfinite(x).all(axis=2)
     if there.all():
         x = x - x.mean(axis=(0, 1))
-        within = sum(_squares(part) for part in x)
-        total = n_folds**2 * _squares(x.mean(axis=0)) - within
+        total = n_folds**2 * _squares(x.mean(axis=0))
+        for part in x:
+            total -= _squares(part)
         return _upper(total) / (n_folds * (n_folds - 1) * channels)
     x = np.where(there[:, :, None], x, 0.0)
-    total, count = np.zeros((n, n)), np.zeros((n, n))
+    total = np.zeros((n, n))
+    count = np.zeros((n, n))
     for a in range(n_folds):
         for b in range(a):
             both = there[a] & there[b]
@@ -138,10 +140,12 @@ def crossvalidated(folds: np.ndarray) -> np.ndarray:
             own = np.diag(product)
             total += pairs * (own[:, None] + own[None] - product - product.T)
             count += pairs
-    if (_upper(count) == 0).any():
-        i, j = (int(k[_upper(count) == 0][0]) for k in np.triu_indices(n, 1))
+    shared = _upper(count)
+    lonely = np.flatnonzero(shared == 0)
+    if len(lonely):
+        i, j = (k[lonely[0]] for k in np.triu_indices(n, 1))
         raise ValueError(f"stimuli {i} and {j} have no two folds in common")
-    return _upper(total) / _upper(count) / channels
+    return _upper(total) / shared / channels
 
 
 def _squares(x: np.ndarray) -> np.ndarray:
