@@ -122,7 +122,7 @@ def crossvalidated(folds: np.ndarray) -> np.ndarray:
     if x.ndim != 3 or len(x) < 2 or x.shape[1] < 2:
         raise ValueError(f"folds must be (fold, stimulus, channel), two or more, got {x.shape}")
     n_folds, n, channels = x.shape
-    there = np.isfinite(x).all(axis=2)
+    there = np.isfinite(x.sum(axis=2))
     if there.all():
         x = x - x.mean(axis=(0, 1))
         total = n_folds**2 * _squares(x.mean(axis=0))
