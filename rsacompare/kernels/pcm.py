@@ -134,7 +134,7 @@ def contributions(
     ratio: float,
     noise: float,
 ) -> np.ndarray:
-    """The gain as a sum over stimuli: (stimulus,).
+    """The gain as a sum over stimuli that can be weighed: (stimulus,).
 
     Parameters
     ----------
@@ -148,15 +148,23 @@ def contributions(
 
     Notes
     -----
-    log |V| is the trace of log V, and tr(V⁻¹ Y Y') the sum over stimuli of |z_i|², z = V^(-1/2) Y.
-    Under the model the rows of z are independent, so that the share of a stimulus is its own, and
-    a fitted likelihood can be weighed over stimuli without a new fit.
+    The influence of stimulus i on the fitted log-likelihood is what is lost without it, the
+    density of y_i given all other patterns: with Q = V⁻¹ over the contrasts, a normal of mean
+    y_i - (Q y)_i / Q_ii and variance 1 / Q_ii. Its excess over the same of unrelated stimuli,
+    around its mean, plus an equal share of the gain: the linear (jackknife) bootstrap. Shares of a
+    log-likelihood as they stand (of log det V and tr V⁻¹ Y Y') make standard errors a third too
+    small, since they leave out that stimuli inform about one another.
     """
     n = len(vectors)
     scale = noise * (1 + ratio * values)
     found = vectors.T @ data
-    white = (vectors / np.sqrt(scale)) @ found
-    null = (found**2).sum() / ((n - 1) * channels)
-    logs = (vectors * vectors) @ np.log(scale / null)
-    square = ((white**2).sum(axis=1) - (data**2).sum(axis=1) / null) / channels
-    return -0.5 * (logs + square)
+    square = (found**2).sum(axis=1)
+    null = square.sum() / ((n - 1) * channels)
+    gained = -0.5 * (
+        np.log(scale / null).sum() + (square * (1 / scale - 1 / null)).sum() / channels
+    )
+    precision = (vectors**2) @ (1 / scale)
+    residual = (((vectors / scale) @ found) ** 2).sum(axis=1) / precision
+    null_residual = (data**2).sum(axis=1) / (null * (1 - 1 / n))
+    lost = 0.5 * (np.log(precision) - (residual - null_residual) / channels)
+    return gained / n + lost - lost.mean()

@@ -234,8 +234,9 @@ class ComponentEvidence(GramEvidence):
     """PCM: log-likelihood per voxel above that of unrelated stimuli, in nats.
 
     Signal and noise variance are fitted once, to all stimuli. Under weights the fitted likelihood
-    is weighed: a stimulus counts w_i times with its share (`kernels.pcm.contributions`), over the
-    total weight and times the number of stimuli. The null fits both variances anew for each order.
+    is weighed: a stimulus counts w_i times with its influence (`kernels.pcm.contributions`), over
+    the total weight and times the number of stimuli. The null fits both variances anew for each
+    order.
     """
 
     channels: int = 1
