@@ -70,6 +70,7 @@ class GramEvidence(Evidence):
     sources: tuple[str, ...] = ("stimuli",)
     fold: np.ndarray | None = None
     kind: ClassVar[str]
+    symmetric: ClassVar[bool] = True  # two layers, or two brains, can be compared in the same way
 
     def __post_init__(self) -> None:
         n = len(self.stimulus_id)
@@ -241,6 +242,7 @@ class ComponentEvidence(GramEvidence):
 
     channels: int = 1
     kind: ClassVar[str] = "component"
+    symmetric: ClassVar[bool] = False
 
     @cached_property
     def parts(self) -> np.ndarray:
