@@ -1,5 +1,7 @@
 """Noise covariances, mahalanobis and crossnobis distances against rsatoolbox, and bad input."""
 
+import os
+
 import numpy as np
 import pytest
 from rsatoolbox.data import Dataset
@@ -18,6 +20,10 @@ from rsacompare.metrics.rsa import RSA
 
 N, VOXELS, RUNS = 7, 9, 4
 IDS = np.array([f"s{i}" for i in range(N)])
+needs_data = pytest.mark.skipif(
+    not os.environ.get("RSACOMPARE_DATA"),
+    reason="RSACOMPARE_DATA is not set: the published files are not here",
+)
 
 
 def measured(seed=0, voxels=VOXELS, runs=RUNS):
@@ -212,3 +218,24 @@ def test_meaning_says_what_was_done():
     assert "'run'" in sentence
     assert "Schäfer" in sentence
     assert "Walther" in RSA(distance="mahalanobis").meaning.citations[-1]
+
+
+@needs_data
+def test_crossnobis_over_the_runs_of_haxby():
+    node = rc.load_dataset("haxby")["sub-01"]
+    response = node["response"].assign_attrs(subject="sub-01", roi="brain")
+    made = RSA(distance="crossnobis", folds="run").prepare_response(response)
+    y = response.values.astype(float)
+    stimulus = np.unique(response["stimulus_id"].values, return_inverse=True)[1]
+    run = response["run"].values.astype(float)
+    data = Dataset(y, obs_descriptors={"stimulus": stimulus.astype(float), "run": run})
+    precision = prec_from_unbalanced(data, "stimulus")
+    theirs = calc_rdm(data, "crossnobis", descriptor="stimulus", noise=precision,
+                      cv_descriptor="run")  # fmt: skip
+    np.testing.assert_allclose(made.vector, theirs.get_vectors()[0], rtol=1e-8, atol=1e-10)
+    square = np.zeros((8, 8))
+    square[np.triu_indices(8, 1)] = made.vector
+    square += square.T
+    names = made.stimulus_id.tolist()
+    assert (made.vector > 0).all()  # 88 of 96 blocks can be told apart
+    assert square[names.index("house"), names.index("face")] > np.median(made.vector)

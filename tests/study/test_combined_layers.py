@@ -1,5 +1,6 @@
 """Flexible models: the fit against rsatoolbox, the score against a loop, the whole path."""
 
+import os
 import warnings
 
 import numpy as np
@@ -15,6 +16,10 @@ from rsacompare.kernels import combine, correlate, resample
 from rsacompare.study.combine import combine_layers
 
 N = 16
+needs_data = pytest.mark.skipif(
+    not os.environ.get("RSACOMPARE_DATA"),
+    reason="RSACOMPARE_DATA is not set: the published files are not here",
+)
 
 
 def scene(seed=0, n=N, layers=4):
@@ -149,3 +154,20 @@ def test_what_cannot_be_combined():
     )  # fmt: skip
     with pytest.raises(ProtocolError, match="this metric gives AlignmentEvidence"):
         combine_layers(other, "cka")
+
+
+@needs_data
+def test_layers_of_a_real_network_against_brains_and_behaviour():
+    """AlexNet's nine layers together, 92 pictures: human IT, and judged dissimilarity as target."""
+    brain = {k: rc.load_dataset(k) for k in ("kriegeskorte92", "kriegeskorte92_behaviour")}
+    network = rc.load_activations("alexnet_a2020")
+    comparison = rc.compare(network, brain, ["rsa"])
+    whole = combine_layers(comparison)
+    score = whole.scores["score"].squeeze(["metric", "layer"])
+    assert int(score.sel(roi="behaviour").notnull().sum()) == 16
+    mean = score.mean("subject")
+    assert float(mean.sel(roi="behaviour")) == pytest.approx(0.280, abs=2e-3)
+    assert float(mean.sel(roi="hIT")) == pytest.approx(0.100, abs=2e-3)
+    weight = whole.extras[0]["arrays"]
+    share = dict(zip(weight["layer"].values, weight["weight"].values, strict=True))
+    assert share["fc8"] > 0.7  # the last layer before the softmax carries the combination
