@@ -254,7 +254,7 @@ class PCM(_Geometry):
     name = "pcm"
     meaning = Meaning(
         label="PCM",
-        unit="log-likelihood gain (nats per voxel)",
+        unit="nats per voxel",
         minimum=-np.inf,
         maximum=np.inf,
         sentence=(

@@ -189,5 +189,5 @@ def _table(metric: str, theta: dict[str, list[np.ndarray]]) -> dict[str, Any]:
             "fit add up to 1; mean over folds, subjects and ROIs."
         ),
         "arrays": {name: xr.DataArray(values, dims="row") for name, values in columns.items()},
-        "columns": {"network": "", "layer": "", "weight": "share of the combination"},
+        "columns": {"weight": "share of the combination"},
     }
