@@ -32,6 +32,8 @@ _HOMES = {
     "metric": "metrics.registry",
     "register_metric": "metrics.registry",
     "compare": "study.compare",
+    "combine_layers": "study.combine",
+    "searchlight": "study.searchlight",
     "infer": "inference.infer",
     "check": "study.check",
     "report": "reporting.pages",

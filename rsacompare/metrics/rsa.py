@@ -10,56 +10,15 @@ import xarray as xr
 
 from rsacompare import plugins
 from rsacompare.errors import DataError, LabelError, ProtocolError
-from rsacompare.kernels import correlate, dissimilarity
-from rsacompare.metrics.evidence import Meaning, Metric, PairEvidence
+from rsacompare.kernels import correlate, dissimilarity, noise
+from rsacompare.metrics import noise_distances
+from rsacompare.metrics.evidence import Metric, PairEvidence
+from rsacompare.metrics.rsa_meaning import meaning
 from rsacompare.schema import labels
 
-_UNITS = {
-    "cosine": "cosine similarity",
-    "corr": "correlation r",
-    "spearman": "Spearman's ρ",
-    "kendall": "Kendall's τ-b",
-    "tau-b": "Kendall's τ-b",
-    "tau-a": "Kendall's τ-a",
-    "rho-a": "Spearman's ρ-a",
-    "cosine_cov": "whitened cosine similarity",
-    "corr_cov": "whitened correlation",
-}
-_WORDS = {
-    "correlation": "one minus the Pearson correlation across units or voxels",
-    "euclidean": "the squared Euclidean distance divided by the number of units or voxels",
-}
-_CITATIONS = (
-    "Kriegeskorte, Mur & Bandettini 2008, Frontiers in Systems Neuroscience 2:4",
-    "Nili et al. 2014, PLoS Computational Biology 10:e1003553",
-    "Schütt et al. 2023, eLife 12:e82566",
-)
-
-
-def _meaning(distance: str, comparator: str) -> Meaning:
-    unit = _UNITS[comparator]
-    sentence = (
-        "Representational similarity analysis: the dissimilarity of every two stimuli was "
-        f"{_WORDS[distance]} (where a data set or network is given as dissimilarities, those), and "
-        f"the dissimilarities of a layer were compared with those of a region by {unit}."
-    )
-    if comparator.startswith("cosine"):
-        sentence += (
-            " A cosine of distances that are all positive lies above 0 for unrelated "
-            "representations too: judge it by the permutation null."
-        )
-    return Meaning(
-        label="RSA",
-        unit=unit,
-        sentence=sentence,
-        ceiling=(
-            "The noise ceiling is the agreement of each subject's dissimilarities with the average "
-            "of the other subjects (lower end) and of all subjects (upper end): no model can be "
-            "expected to exceed the upper end, and one that reaches the lower end predicts a "
-            "subject as well as the other subjects do."
-        ),
-        citations=_CITATIONS,
-    )
+_NETWORK = {name: "euclidean" for name in noise_distances.DISTANCES}  # it has no noise
+_DISTANCES = (*dissimilarity.DISTANCES, *noise_distances.DISTANCES)
+_NOISE = (*noise.NOISE, "none")
 
 
 @dataclass
@@ -87,26 +46,51 @@ class RSA(Metric):
 
     Parameters
     ----------
-    distance : str
-        How two patterns differ, a name of `kernels.dissimilarity.DISTANCES`: `correlation` or
-        `euclidean`. It cannot apply where a network or brain is given as RDMs: those are taken
-        as they are.
+    distance : {"correlation", "euclidean", "mahalanobis", "crossnobis"}
+        How two patterns differ. The last two know the brain's noise; a network has none, and its
+        side is then the squared Euclidean distance. It cannot apply where a network or brain is
+        given as RDMs: those are taken as they are.
     comparator : str
         How two RDMs agree, a name of `kernels.correlate.COMPARATORS`.
+    noise : {"shrinkage_diag", "shrinkage_eye", "diag", "full", "none"}
+        The noise covariance over the voxels of a region, for `mahalanobis` and `crossnobis`;
+        `none` is the identity.
+    folds : str
+        For `crossnobis`: the coordinate of the presentations whose levels are independent
+        measurements, `repetition` (always there), `run`, `session`; `session+run` where runs are
+        counted anew in each session. Name the run where a run repeats a stimulus: repetitions in
+        one run share its noise.
+    residuals : DataTree, optional
+        From `rsacompare.responses`, with the subjects, ROIs and voxels of the brain: rows that
+        hold noise alone (of a GLM, say). By default the noise is what repetitions leave after the
+        mean of their stimulus.
+    residual_dof : int, optional
+        Degrees of freedom of the residuals; rows − 1 when absent.
 
     Raises
     ------
     ProtocolError
-        Unknown distance or comparator.
+        Unknown distance, comparator or noise.
 
     Notes
     -----
     The stimuli scored are the brain's: those of the `test` split where there is one, repetitions
     averaged; sessions of an RDM are averaged too. The network may know more stimuli, in any order.
 
+    Crossnobis distances are unbiased and negative where stimuli hardly differ. All comparators
+    take them as they are: products and ranks know signs, and nothing is clipped. Against a
+    network's squared Euclidean distances `cosine` then keeps the meaning of zero, which ranks
+    and correlations ignore.
+
+    What cannot be compared is an error that says where: fewer than three stimuli; a pattern that
+    is constant over voxels, also in an ROI of one voxel (`correlation`); NaN; a singular noise
+    covariance (copied voxels, or `full` with fewer degrees of freedom than voxels); stimuli shown
+    once (`mahalanobis`, `crossnobis`). One subject has scores and no noise ceiling (NaN).
+
     References
     ----------
-    Kriegeskorte, Mur & Bandettini 2008; Nili et al. 2014; Schütt et al. 2023. FACTS section 7.
+    Kriegeskorte, Mur & Bandettini 2008; Nili et al. 2014; Walther et al. 2016; Schütt et al. 2023.
+    FACTS section 7.
 
     Examples
     --------
@@ -122,20 +106,43 @@ class RSA(Metric):
     """
 
     name = "rsa"
-    meaning = _meaning("correlation", "spearman")
+    meaning = meaning("correlation", "spearman", "none", "", False)
     accepts = frozenset({"activation", "network_rdm", "response", "brain_rdm"})
 
-    def __init__(self, distance: str = "correlation", comparator: str = "spearman"):
-        if distance not in dissimilarity.DISTANCES:
-            raise ProtocolError(plugins.unknown("distance", distance, dissimilarity.DISTANCES))
-        if comparator not in correlate.COMPARATORS:
-            raise ProtocolError(plugins.unknown("comparator", comparator, correlate.COMPARATORS))
+    def __init__(
+        self,
+        distance: str = "correlation",
+        comparator: str = "spearman",
+        noise: str = "shrinkage_diag",
+        folds: str = "repetition",
+        residuals: xr.DataTree | None = None,
+        residual_dof: int | None = None,
+    ):
+        for what, name, known in (
+            ("distance", distance, _DISTANCES),
+            ("comparator", comparator, correlate.COMPARATORS),
+            ("noise", noise, _NOISE),
+        ):
+            if name not in known:
+                raise ProtocolError(plugins.unknown(what, name, known))
         self.distance = distance
         self.comparator = comparator
-        self.meaning = _meaning(distance, comparator)
+        self.noise = noise
+        self.folds = folds
+        self.residuals = residuals
+        self.residual_dof = residual_dof
+        self.meaning = meaning(distance, comparator, noise, folds, residuals is not None)
 
     def config(self) -> dict[str, Any]:
-        return {"distance": self.distance, "comparator": self.comparator}
+        used: dict[str, Any] = {"distance": self.distance, "comparator": self.comparator}
+        if self.distance in noise_distances.DISTANCES:
+            used |= {"noise": self.noise}
+            if self.residuals is not None:
+                used |= {"residuals": noise_distances.digest(self.residuals)}
+                used |= {"residual_dof": self.residual_dof}
+        if self.distance == "crossnobis":
+            used |= {"folds": self.folds}
+        return used
 
     def prepare_activation(self, activation: xr.DataArray) -> _Network:
         """Keep one layer; its RDM is computed for each set of stimuli that is asked for, once.
@@ -170,7 +177,10 @@ class RSA(Metric):
         Raises
         ------
         DataError
-            Fewer than three stimuli; a split without `test`; a constant pattern (`correlation`).
+            Fewer than three stimuli; a split without `test`; a constant pattern (`correlation`);
+            a noise covariance that cannot be inverted.
+        ProtocolError
+            No repetitions to take the noise or the folds from.
         """
         where = _where("brain", response)
         if "pair" in response.dims:
@@ -190,6 +200,14 @@ class RSA(Metric):
                     "the test stimuli, or all stimuli of responses without a split"
                 )
         response = response.transpose("presentation", "neuroid")
+        if self.distance in noise_distances.DISTANCES:
+            scored = response if split is None else response[response["split"].values == split]
+            _enough(np.unique(scored["stimulus_id"].values), where)
+            ids, vector = noise_distances.distances(
+                scored, self.distance, self.noise, self.folds, self.residuals,
+                self.residual_dof, where,
+            )  # fmt: skip
+            return _Brain(ids, vector, where)
         ids, mean, _, _ = labels.average_repetitions(response, split)
         return _Brain(ids, self._distances(mean, ids, where), where)
 
@@ -235,7 +253,7 @@ class RSA(Metric):
                     f"over all {patterns.shape[1]} units or voxels: its correlation distance is "
                     "undefined; leave the stimulus or layer out, or use distance='euclidean'"
                 )
-        return dissimilarity.DISTANCES[self.distance](patterns)
+        return dissimilarity.DISTANCES[_NETWORK.get(self.distance, self.distance)](patterns)
 
 
 def _where(kind: str, array: xr.DataArray) -> str:

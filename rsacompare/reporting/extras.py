@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rsacompare.reporting import maps, style
+from rsacompare.reporting import clustered, maps, style
 from rsacompare.reporting.maps import SEQUENTIAL
 from rsacompare.reporting.numbers import number, short_names, shorten
 from rsacompare.reporting.reading import Reading
@@ -287,6 +287,6 @@ Drawer = Callable[[Reading, dict[str, Any], dict[str, np.ndarray]], Drawing]
 DRAW: dict[str, Drawer] = {
     "rdm": rdms,
     "embedding": embedding,
-    "matrix": maps.matrix,
+    "matrix": clustered.matrix,
     "map": maps.voxel_map,
 }

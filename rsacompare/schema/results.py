@@ -123,7 +123,8 @@ def add_extra(
         rdm: `values(item, pair)` with `stimulus_id(stimulus)`, optional `category(stimulus)`.
         embedding: `xy(item, axis)` with `label(item)` and `group(item)`; optional `panel(item)`
         for several arrangements side by side.
-        matrix: `values(row, column)` with labelled rows and columns.
+        matrix: `values(row, column)` with labelled rows and columns; of items against themselves
+        optionally `linkage(merge, link)`, a tree as scipy gives it, and `group(item)`.
         map: `values(voxel)`, `ijk(voxel, axis)`, optional `volumes(volume, voxel)`; affine and
         shape in attrs, and the name of an image `file`; with `shown` 0 it is a file alone.
         table: any number of 1-D arrays of one length, a column each; `columns` in attrs: what

@@ -1,6 +1,7 @@
 """What a comparison shows beside its scores: RDMs and their maps, and a simulation's known answer.
 
-Any metric whose evidence is pairs gets the RDMs, a guest's too.
+Any metric whose evidence is pairs gets the RDMs, a guest's too; where evidence is the same both
+ways (pairs, Grams), brains and layers are compared with one another.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import xarray as xr
 
 from rsacompare.kernels import correlate
 from rsacompare.metrics.evidence import Evidence, PairEvidence
+from rsacompare.metrics.gram_evidence import GramEvidence
 from rsacompare.schema import trees
 from rsacompare.schema.results import Cell
+from rsacompare.study import second_order
 
 Extra = dict[str, Any]
 
@@ -26,7 +29,7 @@ def of_pairs(
     scores: xr.Dataset,
     tree: xr.DataTree,
 ) -> list[Extra]:
-    """RDMs, the arrangement of RDMs, and the arrangement of stimuli, per metric on pairs.
+    """RDMs, the arrangement of RDMs and of stimuli, and clustered similarities, per metric.
 
     Parameters
     ----------
@@ -44,17 +47,20 @@ def of_pairs(
     """
     found: list[Extra] = []
     for metric in dict.fromkeys(cell.metric for cell in work):
-        groups: dict[tuple[str, ...], list[tuple[Cell, PairEvidence]]] = {}
+        groups: dict[tuple[str, ...], list[tuple[Cell, Any]]] = {}
         for cell in (c for c in work if c.metric == metric):
             held = evidence[cell]
-            if not isinstance(held, PairEvidence):
+            if not isinstance(held, (PairEvidence, GramEvidence)):
                 break
             groups.setdefault(tuple(held.stimulus_id.tolist()), []).append((cell, held))
+        mean = scores["score"].sel(metric=metric).mean(["subject", "roi"])
+        network_of = dict(zip(mean["layer"].values, mean["network"].values, strict=True))
         for ids, cells in groups.items():
-            mean = scores["score"].sel(metric=metric).mean(["subject", "roi"])
-            found += _of_one_stimulus_set(
-                metric, np.array(ids), cells, mean, trees.categories(tree)
-            )
+            if isinstance(cells[0][1], PairEvidence):
+                found += _of_one_stimulus_set(
+                    metric, np.array(ids), cells, mean, trees.categories(tree)
+                )
+            found += second_order.of_cells(metric, cells, network_of)
     return found
 
 

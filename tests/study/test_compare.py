@@ -227,8 +227,8 @@ def test_rdm_extras_come_with_metrics_on_pairs():
     acts, brain = scene()
     comparison = rc.compare(acts, brain, metrics=["rsa", Mean()])
     kinds = [(e["kind"], e["metric"]) for e in comparison.extras]
-    assert kinds == [("rdm", "rsa"), ("embedding", "rsa")]
-    rdm, embedding = comparison.extras
+    assert kinds == [("rdm", "rsa"), ("embedding", "rsa"), ("matrix", "rsa"), ("matrix", "rsa")]
+    rdm, embedding = comparison.extras[:2]
     assert rdm["arrays"]["label"].values.tolist()[:2] == ["brain: V1", "brain: V2"]
     assert embedding["arrays"]["xy"].shape == (8, 2)
 

@@ -1,0 +1,152 @@
+"""Distances of the brain's patterns that know its noise: mahalanobis and crossnobis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from rsacompare.errors import DataError, ProtocolError
+from rsacompare.kernels import dissimilarity, noise
+from rsacompare.schema import labels, store
+
+DISTANCES = ("mahalanobis", "crossnobis")
+
+
+def distances(
+    response: xr.DataArray,
+    distance: str,
+    method: str,
+    folds: str,
+    residuals: xr.DataTree | None,
+    dof: int | None,
+    where: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stimuli (sorted) and the dissimilarity of every pair of them.
+
+    Parameters
+    ----------
+    response : DataArray (presentation, neuroid)
+        The presentations that are scored.
+    distance : {"mahalanobis", "crossnobis"}
+    method : str
+        A name of `kernels.noise.NOISE`, or `none` (unit covariance).
+    folds : str
+        Coordinate of `presentation` whose levels are independent measurements (crossnobis);
+        several joined by `+`.
+    residuals : DataTree, optional
+        Residuals by subject and ROI as `rsacompare.responses` makes them; by default what
+        repetitions leave after the mean of their stimulus.
+    dof : int, optional
+        Degrees of freedom of the residuals; rows − 1 when absent.
+    where : str
+
+    Raises
+    ------
+    ProtocolError
+        No repetitions, a coordinate that is not there, a stimulus in a single fold.
+    DataError
+        A noise covariance that is singular, voxels without noise; NaN.
+    """
+    values = np.asarray(response.values, dtype=np.float64)
+    ids = response["stimulus_id"].values.astype(str)
+    labels.require_finite(values, where)
+    if method != "none":
+        if residuals is None:
+            left, dof = _around_means(values, ids, method, where)
+        else:
+            left = _residuals_of(residuals, response, where)
+        try:
+            values = noise.whiten(values, noise.covariance(left, method, dof))
+        except ValueError as err:
+            raise DataError(
+                f"{where}: {err}; shrink the covariance (noise='shrinkage_diag'), take variances "
+                "alone (noise='diag'), or leave out the voxels that are copies or have no noise"
+            ) from err
+    if distance == "mahalanobis":
+        unique, mean, _, _ = labels.group_rows(values, ids)
+        return unique, dissimilarity.euclidean(mean)
+    unique = np.unique(ids)
+    level = _levels(response, folds, where)
+    stack = np.full((level.max() + 1, len(unique), values.shape[1]), np.nan)
+    for f, part in enumerate(stack):
+        held, mean, _, _ = labels.group_rows(values[level == f], ids[level == f])
+        part[np.searchsorted(unique, held)] = mean
+    n_folds = np.isfinite(stack[:, :, 0]).sum(axis=0)
+    if (n_folds < 2).any():
+        lonely = unique[n_folds < 2]
+        raise ProtocolError(
+            f"{where}: crossnobis compares measurements of different folds, but "
+            f"{len(lonely)} of {len(unique)} stimuli stand in a single level of '{folds}': "
+            f"{labels.listed(list(lonely))}; name another coordinate (folds=…), or use "
+            "distance='mahalanobis'"
+        )
+    try:
+        return unique, dissimilarity.crossvalidated(stack)
+    except ValueError as err:
+        raise ProtocolError(f"{where}: crossnobis over '{folds}': {err}") from err
+
+
+def digest(residuals: xr.DataTree | None) -> str | None:
+    """Content hash of residuals, for the options of a metric."""
+    if residuals is None:
+        return None
+    nodes = residuals.children.items()
+    return store.digest(*(p for name, node in nodes for p in (name, _hash(node))))
+
+
+def _hash(node: xr.DataTree) -> str:
+    return store.digest_dataset(node.to_dataset())
+
+
+def _around_means(
+    values: np.ndarray, ids: np.ndarray, method: str, where: str
+) -> tuple[np.ndarray, int]:
+    unique, mean, _, counts = labels.group_rows(values, ids)
+    dof = len(ids) - len(unique)
+    if dof < 1:
+        raise ProtocolError(
+            f"{where}: every stimulus was shown once, so that repetitions tell nothing of the "
+            f"noise (noise='{method}'); give residuals=…, or use distance='euclidean' or "
+            "'correlation'"
+        )
+    left = values - mean[np.searchsorted(unique, ids)]
+    return left[counts[np.searchsorted(unique, ids)] > 1], dof
+
+
+def _residuals_of(tree: xr.DataTree, response: xr.DataArray, where: str) -> np.ndarray:
+    subject, roi = response.attrs.get("subject", ""), response.attrs.get("roi", "")
+    if subject not in tree.children:
+        raise ProtocolError(
+            f"{where}: no residuals of '{subject}', only of {labels.listed(list(tree.children))}"
+        )
+    data = tree.children[subject].to_dataset()
+    if roi not in data["roi"].values:
+        raise ProtocolError(
+            f"{where}: the residuals of '{subject}' know no ROI '{roi}', only "
+            f"{labels.listed(data['roi'].values.tolist())}"
+        )
+    left = data["response"].values[:, data["roi_mask"].sel(roi=roi).values.astype(bool)]
+    if left.shape[1] != response.sizes["neuroid"]:
+        raise DataError(
+            f"{where}: residuals of {left.shape[1]} voxels for responses of "
+            f"{response.sizes['neuroid']}"
+        )
+    labels.require_finite(left, f"{where}: residuals")
+    return np.asarray(left, dtype=np.float64)
+
+
+def _levels(response: xr.DataArray, folds: str, where: str) -> np.ndarray:
+    """Number of the fold of each presentation."""
+    columns: list[Any] = []
+    for name in folds.split("+"):
+        if name not in response.coords or response[name].dims != ("presentation",):
+            known = [str(c) for c in response.coords if response[c].dims == ("presentation",)]
+            raise ProtocolError(
+                f"{where}: no coordinate '{name}' to take folds from; there are "
+                f"{labels.listed([c for c in known if c not in ('stimulus_id', 'split')])}"
+            )
+        columns.append(response[name].values.astype(str).tolist())
+    joined = ["\0".join(parts) for parts in zip(*columns, strict=True)]
+    return np.unique(joined, return_inverse=True)[1]

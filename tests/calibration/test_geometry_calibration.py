@@ -1,0 +1,68 @@
+"""False-positive rates of p_null for CKA, PCM and crossnobis RSA where nothing is related."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rsacompare as rc
+
+pytestmark = pytest.mark.slow
+N = 400
+METRICS = {
+    "cka": ("cka", {}),
+    "plain cka": ("cka", {"debiased": False}),
+    "pcm": ("pcm", {}),
+    "crossnobis": ("rsa", {"distance": "crossnobis", "comparator": "cosine"}),
+    "mahalanobis": ("rsa", {"distance": "mahalanobis", "comparator": "corr_cov"}),
+}
+
+
+@cache
+def simulations(effect: float = 0.0, n: int = N) -> pd.DataFrame:
+    """Two subjects, 16 stimuli shown three times; noise correlated over the 10 voxels."""
+    metrics = {label: rc.metric(name, **options) for label, (name, options) in METRICS.items()}
+    ids = [f"s{i:02d}" for i in range(16)]
+    found = []
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((16, 12))
+        brain = {}
+        for subject in ("p", "q"):
+            signal = rng.standard_normal((16, 10)) + effect * x @ rng.standard_normal((12, 10))
+            mixing = rng.standard_normal((10, 10)) / 3 + np.eye(10)
+            noise = rng.standard_normal((48, 10)) @ mixing
+            brain[subject] = np.tile(signal, (3, 1)) + noise
+        comparison = rc.compare(
+            rc.activations({"net": {"l": x}}, stimulus_id=ids),
+            rc.responses(brain, stimulus_id=ids * 3),
+            metrics,
+        )
+        result = rc.infer(comparison, n_bootstrap=20, n_permutations=199, random_state=seed)
+        found.append(result["p_null"].squeeze(["roi", "layer"]).to_series() < 0.05)
+    return pd.DataFrame(found)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_unrelated_networks_are_found_related_at_the_stated_rate(metric):
+    rate = float(simulations()[metric].mean())
+    assert rate == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / N)), rate
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_power_beside_it(metric):
+    """All metrics find a network that has part of each subject's signal."""
+    assert float(simulations(0.4, 60)[metric].mean()) > 0.5
+
+
+def main() -> None:
+    """Print all rates with their Monte-Carlo error."""
+    for effect, n in ((0.0, N), (0.4, 60)):
+        table = simulations(effect, n)
+        print(f"\neffect {effect}, {n} simulations")
+        print(table.mean().map("{:.3f}".format) + " ± " + table.sem().map("{:.3f}".format))
+
+
+if __name__ == "__main__":
+    main()
