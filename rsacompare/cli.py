@@ -183,12 +183,15 @@ def extract(
     preprocess: Annotated[
         list[str] | None,
         typer.Option(
-            "--preprocess", metavar="NAME|KEY=VALUE", help="In place of the network's own."
+            "--preprocessing",
+            "--preprocess",
+            metavar="NAME|KEY=VALUE",
+            help="In place of the network's own: a preset, or fields to change (repeated).",
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="An option of the network."),
+        typer.Option("--option", metavar="KEY=VALUE", help="Of the network, as padding=yu2018."),
     ] = None,
     fit_on: Annotated[
         Path | None,
@@ -256,7 +259,7 @@ def _preprocess(given: list[str]) -> Any:
         return None
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
-    return dict(_option(text, "--preprocess") for text in given)
+    return dict(_option(text, "--preprocessing") for text in given)
 
 
 def _words(file: Path) -> list[str]:

@@ -102,7 +102,7 @@ def _and_others(
         try:
             _read(sources[other], other, preprocessing)
         except DataError:
-            others.append(f"'{other}'")
+            others.append(other)
     if not others:
         return err
     looked = "" if len(after) <= LOOKED_AT else f" (of the next {LOOKED_AT})"

@@ -25,7 +25,8 @@ def local_response_normalization() -> type:
         A ``keras.layers.Layer``: ``x / (bias + alpha * sum of x^2 over 2 depth_radius + 1
         channels) ** beta``, by default with Caffe's numbers.
     """
-    keras = engine.keras()
+    engine.keras()  # before the import, which would talk
+    import keras
 
     @keras.saving.register_keras_serializable(package="rsacompare")
     class LocalResponseNormalization(keras.layers.Layer):
