@@ -183,7 +183,6 @@ def extract(
     preprocess: Annotated[
         list[str] | None,
         typer.Option(
-            "--preprocessing",
             "--preprocess",
             metavar="NAME|KEY=VALUE",
             help="In place of the network's own: a preset, or fields to change (repeated).",
@@ -259,7 +258,7 @@ def _preprocess(given: list[str]) -> Any:
         return None
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
-    return dict(_option(text, "--preprocessing") for text in given)
+    return dict(_option(text, "--preprocess") for text in given)
 
 
 def _words(file: Path) -> list[str]:
