@@ -183,12 +183,14 @@ def extract(
     preprocess: Annotated[
         list[str] | None,
         typer.Option(
-            "--preprocess", metavar="NAME|KEY=VALUE", help="In place of the network's own."
+            "--preprocess",
+            metavar="NAME|KEY=VALUE",
+            help="In place of the network's own: a preset, or fields to change (repeated).",
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="An option of the network."),
+        typer.Option("--option", metavar="KEY=VALUE", help="Of the network, as padding=yu2018."),
     ] = None,
     fit_on: Annotated[
         Path | None,

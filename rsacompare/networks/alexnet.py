@@ -16,6 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsacompare.networks import engine
 from rsacompare.networks.loading import load_weights
 from rsacompare.networks.lrn import CAFFE, local_response_normalization
 
@@ -131,8 +132,7 @@ def build_caffenet() -> Any:
 
 
 def _build(name: str, order: tuple[str, str]) -> Any:
-    import keras
-
+    keras = engine.keras()
     normalization = local_response_normalization()
 
     def conv(x: Any, number: int, filters: int, kernel: int, **options: Any) -> Any:

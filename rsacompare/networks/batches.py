@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from rsacompare.errors import DataError
 from rsacompare.networks.images import digests, read_image
 from rsacompare.networks.preprocess import Preprocessing
+from rsacompare.schema import labels
+
+LOOKED_AT = 500  # pictures after one that cannot be used, so that all can be mended at once
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,10 @@ def batches(
         if not is_done(number, key):
             images = np.empty((batch_size, *preprocessing.size, 3), preprocessing.dtype)
             for i, label in enumerate(chosen):
-                images[i] = _read(sources[label], label, preprocessing)
+                try:
+                    images[i] = _read(sources[label], label, preprocessing)
+                except DataError as err:
+                    raise _and_others(err, label, sources, preprocessing) from err
             images[len(chosen) :] = images[len(chosen) - 1]
         return Batch(number, start, chosen, shas, key, images)
 
@@ -80,6 +87,23 @@ def batches(
 
 def _read(source: Any, label: str, preprocessing: Preprocessing) -> np.ndarray:
     where = f"stimulus '{label}'"
-    if not isinstance(source, np.ndarray):
-        where += f" ({source})"
-    return preprocessing(read_image(source, where), where)
+    picture = read_image(source, where)  # which adds the file
+    return preprocessing(picture, where)
+
+
+def _and_others(
+    err: DataError, label: str, sources: Mapping[str, Any], preprocessing: Preprocessing
+) -> DataError:
+    """The error, with the pictures after this one that cannot be used either."""
+    ids = list(sources)
+    after = ids[ids.index(label) + 1 :]
+    others = []
+    for other in after[:LOOKED_AT]:
+        try:
+            _read(sources[other], other, preprocessing)
+        except DataError:
+            others.append(other)
+    if not others:
+        return err
+    looked = "" if len(after) <= LOOKED_AT else f" (of the next {LOOKED_AT})"
+    return DataError(f"{err}. Nor can these be used{looked}: {labels.listed(others, 10)}")

@@ -19,7 +19,7 @@ def keras() -> Any:
     MissingDependency
         Where it is not installed: the message holds the install line.
     """
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         return sys.modules["keras"]
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -140,7 +140,12 @@ def extract(
     beside = target.parent / f".{target.name}.partial"
     room = sum(min(k, len(ids)) if kind == "pca" else k for k in columns.values())
     folder = spool.Folder(beside, job.configuration(), len(ids), columns, room, job.has_checksum)
-    pictures = _run(job, sources, folder, progress)
+    try:
+        pictures = _run(job, sources, folder, progress)
+    except BaseException:
+        if folder.is_empty:  # nothing to go on with
+            folder.remove()
+        raise
     streaming.write_activations(
         target, job.name, _finished(job, folder), stimulus_id=ids, attrs=job.attrs(pictures)
     )
@@ -260,7 +265,9 @@ def _finished(job: Job, held: spool.Memory | spool.Folder) -> Iterator[streaming
             constant.append(f"{layer.attrs['n_constant']} of {spec}")
         yield layer
     if constant:
-        log.info("%s: units constant over the pictures: %s", job.name, ", ".join(constant))
+        more = f" and {len(constant) - 8} more layers" if len(constant) > 8 else ""
+        told = ", ".join(constant[:8]) + more
+        log.info("%s: units constant over the pictures: %s", job.name, told)
 
 
 def _tree(

@@ -83,12 +83,12 @@ def build(name: str, weights: str | Path | None, random_state: int) -> tuple[Any
         A file of another kind; weights that cannot be downloaded; weights that do not fit.
     """
     known = row(name)
-    builder = getattr(engine.keras().applications, known["builder"])
-    shape = (known["size"], known["size"], 3)
     trained = weights == "imagenet"
     file = None if weights is None or trained else _weights_file(name, weights)
     if isinstance(random_state, bool) or not isinstance(random_state, int) or random_state < 0:
         raise ProtocolError(f"random_state must be a whole number from 0, got {random_state!r}")
+    builder = getattr(engine.keras().applications, known["builder"])  # seconds, after the checks
+    shape = (known["size"], known["size"], 3)
     with _seeded(random_state), _download_errors(name), redirect_stdout(sys.stderr):
         model = builder(weights="imagenet" if trained else None, input_shape=shape)
     attrs: dict[str, Any] = {"citation": f"keras.applications.{known['builder']}"}

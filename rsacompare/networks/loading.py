@@ -9,7 +9,7 @@ from typing import Any
 
 from rsacompare.datasets.load import fetch
 from rsacompare.datasets.registry import registry
-from rsacompare.errors import ProtocolError
+from rsacompare.errors import FetchError, ProtocolError
 from rsacompare.networks import weights as weights_files
 from rsacompare.networks.onnx_weights import load_weights_onnx
 from rsacompare.schema.store import file_sha256
@@ -84,7 +84,12 @@ def _file(weights: str | Path, published: str | None, name: str) -> Path:
                 f"{name}: no trained weights are registered; give a file "
                 f"({' or '.join(SUFFIXES)}), or 'random'"
             )
-        return fetch(published)
+        try:
+            return fetch(published)
+        except FetchError as err:
+            raise FetchError(
+                f"{name}: {err}; or give weights as a file ({' or '.join(SUFFIXES)}), or 'random'"
+            ) from err
     path = Path(weights)
     if path.suffix not in SUFFIXES:
         close = difflib.get_close_matches(str(weights), ["imagenet"], n=1)

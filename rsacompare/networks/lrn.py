@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from rsacompare.networks import engine
+
 # Caffe's local_size 5, alpha 1e-4, beta 0.75, k 1 (FACTS 5). Caffe divides alpha by local_size
 # (lrn_layer.cpp), TensorFlow does not: 2 neighbours on each side, alpha 1e-4 / 5.
 CAFFE = {"depth_radius": 2, "alpha": 2e-5, "bias": 1.0, "beta": 0.75}
@@ -23,6 +25,7 @@ def local_response_normalization() -> type:
         A ``keras.layers.Layer``: ``x / (bias + alpha * sum of x^2 over 2 depth_radius + 1
         channels) ** beta``, by default with Caffe's numbers.
     """
+    engine.keras()  # before the import, which would talk
     import keras
 
     @keras.saving.register_keras_serializable(package="rsacompare")

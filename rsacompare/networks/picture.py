@@ -246,7 +246,8 @@ def _flattened(rgba: np.ndarray, where: str, background: np.ndarray | None) -> n
         share = np.count_nonzero(alpha < 255) / alpha.size
         raise DataError(
             f"{where} is transparent in {share:.1%} of its pixels: what shines through was decided "
-            "by the screen; say it with background=(R, G, B), or save it without transparency"
+            "by the screen; save it without transparency, or in Python give the picture as "
+            "rsacompare.networks.images.read_image(file, background=(R, G, B))"
         )
     opacity = alpha / 255
     return np.rint(rgba[..., :3] * opacity + background * (1 - opacity)).astype(np.uint8)

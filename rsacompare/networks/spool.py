@@ -125,6 +125,11 @@ class Folder:
                 "it); extract fewer units or layers, or write to another disk"
             )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no batch is there."""
+        return not self._done
+
     def has(self, batch: int, key: str) -> bool:
         """Whether a batch of these pictures is there already."""
         return self._done.get(batch) == key

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsacompare.errors import ProtocolError
+from rsacompare.networks import engine
 from rsacompare.networks.loading import load_weights
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def build_squeezenet(version: str = "caffe") -> Any:
         raise ProtocolError(
             f"squeezenet: version must be one of {', '.join(SIZES)}, got '{version}'"
         )
-    import keras
+    keras = engine.keras()
 
     def conv(x: Any, name: str, filters: int, kernel: int, **options: Any) -> Any:
         options = {"padding": "valid", "kernel_initializer": "zeros", **options}

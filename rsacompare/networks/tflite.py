@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rsacompare.errors import DataError, MissingDependency, ProtocolError
-from rsacompare.networks import default_layers
+from rsacompare.networks import default_layers, engine
 from rsacompare.networks.layer_ops import Reading, resolve
 from rsacompare.networks.network import Forward, Layer, Network
 from rsacompare.networks.preprocess import Preprocessing, Resize
@@ -219,8 +219,9 @@ def interpreter_module() -> ModuleType:
         from ai_edge_litert import interpreter
     except ImportError:
         try:
+            engine.keras()  # starts TensorFlow without its talk
             from tensorflow.lite.python import interpreter
-        except ImportError:
+        except (ImportError, MissingDependency):
             raise MissingDependency(
                 "TFLite files need an interpreter: pip install ai-edge-litert"
             ) from None

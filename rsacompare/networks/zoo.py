@@ -180,7 +180,7 @@ def _wrapped(model: Any, name: str, what: str, held: Mapping[str, Any]) -> Netwo
             f"{what} does not say how it takes pictures, and a guess would be wrong in silence: "
             f"pass preprocessing=, a Preprocessing or one of {', '.join(PRESETS)} (tf: -1 to 1; "
             "raw: 0 to 255, for models that rescale inside); or like=NAME for an instance of a "
-            "network of the zoo"
+            "network of the zoo (on the command line: --preprocess NAME, --option like=NAME)"
         )
     if isinstance(shown, str):
         size = tuple(getattr(model, "input_shape", ())[1:3])

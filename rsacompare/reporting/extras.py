@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from rsacompare.reporting import clustered, maps, style
 from rsacompare.reporting.maps import SEQUENTIAL
-from rsacompare.reporting.numbers import number, short_names, shorten
+from rsacompare.reporting.numbers import number, short_labels, shorten
 from rsacompare.reporting.reading import Reading
 from rsacompare.reporting.style import INK, WIDTH, Drawing
 
@@ -33,9 +33,11 @@ def rdms(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) 
     left = 0.1 if category is None else 1.05
     below = 0.25
     size = (WIDTH - left - 0.65 - 0.12 * (columns - 1) - 0.1) / columns
+    most = int(size / 0.06)
+    over = 0.54 if any("\n" in _in_two(name, most, reading) for name in names) else 0.42
     figure, axes = style.panels(
-        len(values), columns, size, width=size, left=left, top=0.42, bottom=below, gap_x=0.12,
-        gap_y=0.42,
+        len(values), columns, size, width=size, left=left, top=over, bottom=below, gap_x=0.12,
+        gap_y=over,
     )  # fmt: skip
     spans = [_span(vector) for vector in values]
     ranked = len(set(spans)) == 1  # percentiles already: their range says nothing
@@ -58,9 +60,8 @@ def rdms(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) 
             _categories(axis, category[order], beside=i % columns == 0)
         network = name.split("/")[0]
         hue = style.colour(reading.networks, network) if network in reading.networks else INK
-        most = int(size / 0.06)
         for text, ink, rise in (
-            (shorten(name, most), hue, 2 if ranked else 12),
+            (_in_two(name, most, reading), hue, 2 if ranked else 12),
             ("" if ranked else spans[i], style.GREY, 2),
         ):
             axis.annotate(
@@ -68,8 +69,8 @@ def rdms(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) 
                 fontsize=7, color=ink,
             )  # fmt: skip
     height = figure.get_figheight()
-    tall = min(2.0, height - 0.42 - below)
-    bar = figure.add_axes(((WIDTH - 0.55) / WIDTH, (height - 0.42 - tall) / height,
+    tall = min(2.0, height - over - below)
+    bar = figure.add_axes(((WIDTH - 0.55) / WIDTH, (height - over - tall) / height,
                            0.11 / WIDTH, tall / height))  # fmt: skip
     unit = str(extra.get("unit", "dissimilarity")).replace(" (percentile)", "")
     figure.colorbar(image, cax=bar).set_label("percentile")
@@ -81,6 +82,14 @@ def rdms(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) 
         + ("." if ranked else f"; above each image the range of its {unit}.")
     )
     return Drawing("", figure, extra["title"], f"{extra['caption']} {sentence}".strip())
+
+
+def _in_two(name: str, most: int, reading: Reading) -> str:
+    """`network/layer` on one line where it fits, else on two: the layer is what tells most."""
+    network, _, layer = name.partition("/")
+    if len(name) <= most or network not in reading.networks or not layer:
+        return shorten(name, most)
+    return f"{shorten(network, most)}\n{shorten(layer, most)}"
 
 
 def _span(vector: np.ndarray) -> str:
@@ -144,8 +153,16 @@ def embedding(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
     if len(titles) > 1:
         size = (WIDTH - 0.2 - 0.1 * (columns - 1)) / columns
         top = 0.35 + 0.17 * -(-len(looks) // 5)
+        two = 0.12 if any("\n" in _in_two(title, 30, reading) for title in titles) else 0.0
         figure, axes = style.panels(
-            len(titles), columns, size, left=0.1, top=top, bottom=0.2, gap_x=0.1, gap_y=0.25
+            len(titles),
+            columns,
+            size,
+            left=0.1,
+            top=top + two,
+            bottom=0.2,
+            gap_x=0.1,
+            gap_y=0.25 + two,
         )
     else:
         figure = Figure(figsize=(WIDTH, 5.0))
@@ -175,10 +192,10 @@ def embedding(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
         if len(titles) > 1:
             network = title.split("/")[0]
             hue = style.colour(reading.networks, network) if network in reading.networks else INK
-            axis.set_title(shorten(title, 30), loc="left", fontsize=7, pad=2, color=hue)
+            axis.set_title(_in_two(title, 30, reading), loc="left", fontsize=7, pad=2, color=hue)
         elif len(xy) <= MOST_LABELS:
             paths = [xy[groups == g] for g, look in looks.items() if look[2]]
-            short = [shorten(s, 18) for s in _short_labels(labels, groups)]
+            short = short_labels(labels, groups.tolist(), 18)
             _place_labels(axis, xy, short, paths, [looks[g][0] for g in groups.tolist()])
     handles = [
         Line2D([], [], color=hue, marker=shape, lw=0.7 if joined else 0, ms=5,
@@ -208,25 +225,6 @@ def _looks(reading: Reading, groups: np.ndarray) -> dict[str, tuple[str, str, bo
     if len(looks) == 1 or sum(not joined for _, _, joined in looks.values()) == 1:
         looks = {g: (INK if not joined else h, m, joined) for g, (h, m, joined) in looks.items()}
     return looks
-
-
-def _short_labels(labels: list[str], groups: np.ndarray) -> list[str]:
-    """Labels without what all of a group share: `net/` in front, `_out_relu` behind.
-
-    Examples
-    --------
-    >>> _short_labels(["n/b1_out_relu", "n/b2_out_relu", "V1"], np.array(["n", "n", "brain"]))
-    ['b1', 'b2', 'V1']
-    """
-    short = [
-        s[len(g) + 1 :] if s.startswith(f"{g}/") else s
-        for s, g in zip(labels, groups.tolist(), strict=True)
-    ]
-    for group in set(groups.tolist()):
-        members = [i for i, g in enumerate(groups) if g == group]
-        for i, name in zip(members, short_names([short[i] for i in members]), strict=True):
-            short[i] = name
-    return short
 
 
 def _place_labels(

@@ -79,9 +79,9 @@ def answer(reading: Reading) -> Drawing | None:
         f"Difference between two networks per ROI, {OVER[reading.pairing]}, with its "
         f"{reading.confidence * 100:g} % interval; the closer network stands on that side. Filled "
         "square: closer after correction over the rows of that metric and pairing. Open diamond: "
-        "equivalent, within the grey range (none without a usable noise ceiling). Open grey "
-        "circle: undecided, even where the uncorrected interval leaves out zero; that is no "
-        "evidence for equality."
+        "equivalent, within the grey range (none without a usable noise ceiling); that is two "
+        "one-sided tests, so the interval may reach a little beyond. Open grey circle: undecided, "
+        "even where the uncorrected interval leaves out zero; that is no evidence for equality."
     )
     return Drawing("answer", figure, "The answer in one figure", caption)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rsacompare.reporting import networks as networks_in_words
 from rsacompare.reporting.numbers import by_value, counted, listing, number
 from rsacompare.reporting.reading import ALPHA, Reading
 
@@ -127,6 +128,7 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
         f"{counted(len(rois), 'region')} of interest ({listing(rois)}; n = {subjects}) by "
         f"{reading.label(metric)}{_data(reading)}."
     ]
+    text += networks_in_words.methods(reading, networks)
     if meaning.get("sentence"):
         text.append(str(meaning["sentence"]).strip())
     options = {
@@ -170,6 +172,7 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
         + (f", random state {seed}." if seed is not None else ".")
     )
     cited = [str(c) for c in meaning.get("citations", [])]
+    cited += networks_in_words.citations(reading, networks)
     return " ".join(text), list(dict.fromkeys([*cited, *references]))
 
 

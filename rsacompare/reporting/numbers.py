@@ -127,6 +127,23 @@ def shorten(text: str, most: int) -> str:
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 
+def shorten_apart(texts: Sequence[str], most: int) -> list[str]:
+    """Names shortened so that different ones stay different, where that can be.
+
+    Examples
+    --------
+    >>> shorten_apart(["Conv2d_11_pointwise", "Conv2d_13_pointwise"], 12)
+    ['Conv2d_11_p…', 'Conv2d_13_p…']
+    """
+    apart = len(set(texts))
+    ways = (
+        [shorten(text, most) for text in texts],
+        [text if len(text) <= most else f"{text[: most - 1]}…" for text in texts],
+        [text if len(text) <= most else f"…{text[len(text) - most + 1 :]}" for text in texts],
+    )
+    return next((way for way in ways if len(set(way)) == apart), ways[0])
+
+
 def short_names(names: Sequence[str]) -> list[str]:
     """Names without the end that all of them share, from its first `_`, `.` or `-` on.
 
@@ -142,3 +159,22 @@ def short_names(names: Sequence[str]) -> list[str]:
     if len(names) < 2 or not start:
         return list(names)
     return [name[: len(name) - n + start.start()] or name for name in names]
+
+
+def short_labels(labels: Sequence[str], groups: Sequence[str], most: int) -> list[str]:
+    """Labels without what all of a group share: `net/` in front, `_out_relu` behind.
+
+    Examples
+    --------
+    >>> short_labels(["n/b1_out_relu", "n/b2_out_relu", "V1"], ["n", "n", "brain"], 18)
+    ['b1', 'b2', 'V1']
+    """
+    short = [
+        s[len(g) + 1 :] if s.startswith(f"{g}/") else s for s, g in zip(labels, groups, strict=True)
+    ]
+    for group in set(groups):
+        members = [i for i, g in enumerate(groups) if g == group]
+        apart = shorten_apart(short_names([short[i] for i in members]), most)
+        for i, name in zip(members, apart, strict=True):
+            short[i] = name
+    return short

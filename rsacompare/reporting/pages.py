@@ -18,13 +18,14 @@ from rsacompare.reporting import (
     figures,
     maps,
     methods,
+    networks,
     panels,
     sentences,
     style,
     tables,
 )
 from rsacompare.reporting.leftovers import remove_stale
-from rsacompare.reporting.numbers import MISSING, number
+from rsacompare.reporting.numbers import number
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
@@ -154,29 +155,13 @@ def place_figure(drawing: style.Drawing | None, folder: Path, prefix: str) -> di
 
 def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
     provenance = reading.attr("provenance", {})
-    networks = {n["name"]: n for n in reading.attr("networks", [])}
-    shown = []
-    for name in reading.networks:
-        layers = max((reading.layers(m, name)[0] for m in reading.metrics), key=len)
-        told = networks.get(name, {})
-        accuracy = told.get("imagenet_top1")
-        known = isinstance(accuracy, (int, float)) and np.isfinite(accuracy)
-        shown.append(
-            {
-                "name": name,
-                "n_layers": len(layers) or len(told.get("layers", [])),
-                "layers": ", ".join(layers),
-                "accuracy": f"{accuracy:.1f} %" if known else MISSING,
-                "note": told.get("note") or "",
-            }
-        )
     return {
         "drawing": place_figure(figures.answer(reading), folder, ""),
         "sentences": sentences.answer(reading),
         "verdicts": tables.verdict_tables(reading),
         "over": OVER[reading.pairing],
         "data": [dict.fromkeys(DATA_KEYS, "") | d for d in reading.attr("data", [])],
-        "networks": shown,
+        "networks": networks.rows(reading),
         "intervals": methods.intervals(reading),
         "notes": reading.attr("notes", []),
         "not_applicable": reading.attr("not_applicable", []),

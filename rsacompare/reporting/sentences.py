@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from rsacompare.reporting import networks
 from rsacompare.reporting.methods import sign_flip_floor
 from rsacompare.reporting.numbers import counted, interval, listing, number, p_value
 from rsacompare.reporting.reading import ALPHA, OVER, Reading, Row
@@ -245,6 +246,12 @@ def _limits(reading: Reading, rows: list[Row]) -> str:
         pieces.append("data are simulated, so nothing follows about real brains or real networks")
     else:
         pieces.append(_versions(reading))
+        random = networks.untrained(reading)
+        if random:
+            pieces.append(
+                f"it says nothing of trained networks: {listing(random)} "
+                f"{'have' if len(random) > 1 else 'has'} random weights"
+            )
         pieces.append("a difference between two networks does not say what in them causes it")
     return _sentences(pieces)
 

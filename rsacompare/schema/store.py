@@ -23,7 +23,10 @@ from rsacompare.errors import DataError
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
-LIBRARIES = ("rsacompare", "numpy", "scipy", "scikit-learn", "xarray", "numba", "pandas")
+LIBRARIES = (
+    *("rsacompare", "numpy", "scipy", "scikit-learn", "xarray", "numba", "pandas"),
+    *("tensorflow", "keras", "ai-edge-litert", "pillow"),  # that ran networks, where they are there
+)
 
 
 @contextmanager

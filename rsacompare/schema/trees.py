@@ -12,6 +12,18 @@ import xarray as xr
 from rsacompare.errors import DataError, LabelError
 
 DESCRIBED = ("title", "description", "citation", "licence")
+# what results tell of a network: the attribute of its layers by the key on the pages' side
+NETWORK_KEYS = {
+    "note": "note",
+    "imagenet_top1": "imagenet_top1",
+    "citation": "citation",
+    "licence": "licence",
+    "weights": "weights",
+    "framework": "framework",
+    "preprocessing": "preprocessing",
+    "units": "units_option",
+    "units_seed": "random_state",
+}
 
 
 def iter_layers(tree: xr.DataTree) -> Iterator[tuple[str, str, xr.Dataset]]:
@@ -117,7 +129,7 @@ def categories(tree: xr.DataTree) -> dict[str, str]:
 
 
 def describe_networks(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """What pages say of each network: its layers, note and accuracy."""
+    """What pages say of each network: its layers, note, accuracy, and how it was run."""
     described = []
     for name, node in tree.children.items():
         layers = [data for network, _, data in iter_layers(tree) if network == name]
@@ -126,9 +138,16 @@ def describe_networks(tree: xr.DataTree) -> list[dict[str, Any]]:
             "layers": [layer for network, layer, _ in iter_layers(tree) if network == name],
             "kind": "activations" if "activation" in layers[0] else "layer RDMs",
         }
-        for key in ("note", "imagenet_top1", "citation"):
-            value = layers[0].attrs.get(key, node.attrs.get(key))
+        for key, attr in NETWORK_KEYS.items():
+            value = layers[0].attrs.get(attr, node.attrs.get(attr))
             if value is not None:
                 entry[key] = value if isinstance(value, str) else float(value)
+        read = {
+            str(layer): f"{data.attrs['op']}; {data.attrs['units']}"
+            for network, layer, data in iter_layers(tree)
+            if network == name and {"op", "units"} <= data.attrs.keys()
+        }
+        if read:
+            entry["read"] = read
         described.append(entry)
     return described

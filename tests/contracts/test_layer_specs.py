@@ -420,7 +420,7 @@ def test_files_that_are_no_models_are_named(tmp_path):
         ("phantom", {}, "known activations and cannot run"),
         (7, {}, "got int"),
         ("resnet50", {"padding": "same"}, "unknown padding of resnet50 'same'"),
-        ("resnet50", {"weights": "imagnet"}, "weights must be 'imagenet', None"),
+        ("resnet50", {"weights": "imagnet"}, "weights must be 'imagenet', 'random'"),
         ("resnet50", {"weights": None, "random_state": -1}, "random_state must be"),
     ],
 )
@@ -450,7 +450,7 @@ def test_trained_weights_that_cannot_be_had(monkeypatch, tmp_path):
     with pytest.raises(FetchError) as refused:
         keras_models.build("vgg16", "imagenet", 0)
     assert "([Errno -2] Name not known)" in str(refused.value)
-    for part in (address, str(tmp_path / "models"), "weights=PATH", "weights=None"):
+    for part in (address, str(tmp_path / "models"), "weights=PATH", "weights='random'"):
         assert part in str(refused.value)
 
 

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="pip install onnx: weights are read fr
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from rsacompare.errors import DataError, FetchError, MissingDependency, ProtocolError  # noqa: E402
-from rsacompare.networks import alexnet, loading, lrn, squeezenet, weights  # noqa: E402
+from rsacompare.networks import alexnet, loading, lrn, squeezenet, weights, zoo  # noqa: E402
 from rsacompare.networks.onnx_weights import load_weights_onnx  # noqa: E402
 from rsacompare.networks.wiring import model_graph  # noqa: E402
 
@@ -353,3 +353,19 @@ def test_networks_are_runnable():
         assert network.layer(spec).shape == shape
     assert network.layer("fc8").depth == 1
     assert "imagenet_top1" not in network.attrs
+
+
+@pytest.mark.parametrize("name", ["alexnet", "caffenet", "squeezenet", "resnet50"])
+def test_without_tensorflow_the_install_line_is_told(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'rsacompare\[networks\]'"):
+        zoo.network(name, weights="random")
+
+
+def test_published_weights_that_cannot_be_had_name_the_other_ways(monkeypatch):
+    def offline(*_):
+        raise FetchError("no connection")
+
+    monkeypatch.setattr("rsacompare.networks.loading.fetch", offline)
+    with pytest.raises(FetchError, match=r"alexnet: no connection; or give .*'random'"):
+        zoo.network("alexnet")

@@ -195,6 +195,22 @@ def test_a_broken_picture_is_named_and_nothing_before_it_is_lost(broken, folder,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", "plain.nc"]
 
 
+def test_all_broken_pictures_are_named_at_once_and_nothing_is_left_of_nothing(tmp_path, pictures):
+    for i, (label, array) in enumerate(sorted(pictures.items())):
+        file = tmp_path / "all" / f"{label}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(array).save(file)
+        if i in (0, 3, 9):
+            file.write_bytes(b"no picture")
+    ids = sorted(pictures)
+    with pytest.raises(DataError) as caught:
+        rc.extract(Plain(), tmp_path / "all", out=tmp_path / "a.nc", batch_size=2)
+    assert f"stimulus '{ids[0]}'" in str(caught.value)
+    assert str(caught.value).count(f"{ids[0]}.png") == 1
+    assert str(caught.value).endswith(f"Nor can these be used: '{ids[3]}', '{ids[9]}'")
+    assert not list(tmp_path.glob(".*partial"))  # no batch was done
+
+
 def test_a_batch_that_is_written_over_is_not_done(folder, tmp_path, monkeypatch):
     """Stopped in the middle of that, and the picture put back as it was."""
     out = tmp_path / "plain.nc"
