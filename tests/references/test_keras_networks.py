@@ -288,6 +288,18 @@ def test_resnet_v2_normalises_before_it_convolves():
         net.layer("conv2_block2_3_conv:relu")
 
 
+def test_a_way_round_inside_a_block_is_no_residual_block():
+    """A squeeze-and-excitation has a way round it, in blocks without a shortcut too."""
+    model = keras.applications.EfficientNetB0(weights=None, input_shape=(64, 64, 3))
+    net = KerasNetwork(model, "small", Preprocessing((64, 64), "raw"))
+    places = {layer.name: layer.index for layer in net.layers()}
+    for name in ("block2b_expand_conv", "block2b_se_squeeze", "block2b_se_reduce", "block2b_drop"):
+        assert net.layer(f"{name}:block").index == places["block2b_add"]
+    for name in ("block1a_se_squeeze", "block2a_se_reduce", "block2a_project_conv", "block2a_bn"):
+        with pytest.raises(ProtocolError, match="not inside a residual block"):
+            net.layer(f"{name}:block")
+
+
 # --- the zoo -----------------------------------------------------------------------------------
 
 
