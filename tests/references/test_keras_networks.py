@@ -408,6 +408,30 @@ def test_list_layers_prints_the_table():
     assert "177 layers, 25,636,712 parameters" in lines[-1]
 
 
+def test_list_layers_of_a_variant_and_against_a_network_of_the_zoo(variant, tmp_path):
+    def listed(*arguments):
+        return CliRunner().invoke(cli.app, ["list", "layers", *map(str, arguments)])
+
+    done = listed("resnet50", "--option", "padding=yu2018")
+    assert done.exit_code == 0, done.output
+    line = next(x for x in done.output.splitlines() if x.startswith("conv2_block2_3_conv "))
+    assert "55 x 55 x 256" in line and "774,400" in line  # FACTS 4.3, 4.4
+    file = tmp_path / "shifted.keras"
+    variant.model.save(file)
+    assert listed(file).exit_code == 0  # any model has a table; asked for as ResNet-50 it is refused
+    done = listed(file, "--option", "like=resnet50")
+    assert done.exit_code == 1
+    assert "conv2_block2_3_conv: expected shape (56, 56, 256), found (55, 55, 256)" in done.output
+    assert listed("resnet50", "--option", "paddding=yu2018").exit_code == 1
+
+
+def test_sets_and_layers_in_one_list(net):
+    both = net.choose(["conv1_conv:relu", "yu2018-intended", "avg_pool"])
+    assert both == ["conv1_conv:relu", *(name for name, *_ in FACTS_4_3), "avg_pool"]
+    with pytest.raises(ProtocolError, match="'conv1_conv' is asked for twice"):
+        net.choose(["conv1_conv", "yu2018"])
+
+
 def test_list_layers_of_a_file(tmp_path):
     file = tmp_path / "mine.keras"
     keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Conv2D(2, 3, name="only")]).save(file)
