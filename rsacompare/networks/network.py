@@ -116,10 +116,10 @@ class Network(ABC):
                     plugins.unknown(f"layer set or layer of {self.name}", layers, known)
                 )
             layers = [layers]
-        known = {layer.name for layer in self.layers()}
-        chosen = []
+        own = {layer.name for layer in self.layers()}
+        chosen: list[str] = []
         for spec in layers:
-            is_set = spec in self.sets and spec not in known
+            is_set = isinstance(spec, str) and spec in self.sets and spec not in own
             chosen += self.sets[spec] if is_set else [spec]
         if not chosen:
             raise ProtocolError(f"network {self.name}: no layers asked for")

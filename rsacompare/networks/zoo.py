@@ -132,12 +132,7 @@ def registered(
     """A registered network, and the preprocessing that is still to be set in place of its own.
 
     A function that returns a `keras.Model` does not say how it takes pictures: there
-    `preprocessing` is needed and taken, and None is left. A Network has one, and keeps it here.
-
-    Raises
-    ------
-    ProtocolError
-        As :func:`network`.
+    `preprocessing` is needed and taken, and None is left. Raises as :func:`network`.
     """
     own = {key: options.get(key) for key in ("name", "preprocessing", "sets", "like")}
     made = _made(name, own, {k: v for k, v in options.items() if k not in own})

@@ -176,7 +176,8 @@ def test_the_command_writes_what_python_gives(call, folder, model, tmp_path):
 def test_a_registered_model_on_the_command_line(call, folder, registered_model, tmp_path):
     done = call("bare_net", folder, "-l", "dense", "--preprocess", "keras-raw")
     assert done.exit_code == 0, done.output
-    assert "dense" in done.output and (tmp_path / "bare_net.nc").is_file()
+    assert "dense" in done.output
+    assert (tmp_path / "bare_net.nc").is_file()
     done = CliRunner().invoke(app, ["list", "layers", "bare_net"])
     assert done.exit_code == 0, done.output
     assert "bare_net: 6 layers" in done.output
