@@ -80,7 +80,6 @@ def batches(
 
 def _read(source: Any, label: str, preprocessing: Preprocessing) -> np.ndarray:
     where = f"stimulus '{label}'"
-    picture = read_image(source, where)  # which names the file itself
     if not isinstance(source, np.ndarray):
         where += f" ({source})"
-    return preprocessing(picture, where)
+    return preprocessing(read_image(source, where), where)

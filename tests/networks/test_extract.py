@@ -183,9 +183,8 @@ def test_a_broken_picture_is_named_and_nothing_before_it_is_lost(broken, folder,
     file, mend = broken
     out = tmp_path / "plain.nc"
     first = Plain()
-    with pytest.raises(DataError, match=f"'{file.stem}'") as told:
+    with pytest.raises(DataError, match=file.name):
         rc.extract(first, folder, out=out, batch_size=4)
-    assert str(told.value).count(str(file)) == 1
     assert first.n_runs == 2
     assert not out.exists()
     mend()
