@@ -333,11 +333,21 @@ def list_(
             metavar="[NETWORK]", help="For layers: its name or file, or a file of activations."
         ),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="KEY=VALUE",
+            help="Of the network, as padding=yu2018; like=NAME refuses another architecture.",
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """List what is registered, or the layers of a network."""
     with _clean_errors(debug):
         if kind is not Kind.LAYERS:
+            if option:
+                raise typer.BadParameter("is for layers", param_hint="--option")
             from rsacompare import plugins
 
             lines = plugins.described(kind.value)
@@ -346,22 +356,25 @@ def list_(
 
             if name is None:
                 raise ProtocolError("of which network? rsacompare list layers NETWORK")
-            lines = _layers(name)
+            lines = _layers(name, dict(map(_option, option or ())))
         for line in lines:
             typer.echo(line)
 
 
-def _layers(name: str) -> list[str]:
+def _layers(name: str, options: dict[str, Any]) -> list[str]:
     """The table of a network that runs, or a line per layer of known activations."""
     from rsacompare.datasets.load import resolve
+    from rsacompare.errors import ProtocolError
     from rsacompare.networks import listing
     from rsacompare.schema.reading import load_activations
     from rsacompare.schema.trees import layer_lines
 
     source = resolve(name)
-    network = listing.runnable(source)
+    network = listing.runnable(source, options)
     if network is not None:
         return listing.layer_table(network)
+    if options:
+        raise ProtocolError(f"{name} is known activations, and takes no {', '.join(options)}")
     return layer_lines(load_activations(source))
 
 

@@ -164,9 +164,10 @@ def _network(
             )
         return network, preprocessing
     from rsacompare.networks.zoo import network as find
+    from rsacompare.networks.zoo import registered
 
     if isinstance(network, str) and network in plugins.names("networks"):
-        return find(network, **options), preprocessing
+        return registered(network, options, preprocessing)
     # a file or a model of somebody's does not say how it takes pictures
     return find(network, name=name, preprocessing=preprocessing, **options), None
 

@@ -125,28 +125,43 @@ def _logits(graph: Graph, index: int) -> Reading:
 
 
 def _block(graph: Graph, index: int) -> Reading:
-    """First addition ahead that the image also reaches round this place, and its activation."""
+    """First addition ahead, and its activation, where its shortcut begins before this place.
+
+    A way round is not enough: round a squeeze-and-excitation leads one too, inside its own block.
+    """
     places = graph.places
     if _is_addition(places[index]):
         return Reading(activated(graph, index), "", "block")
     for parent in places[index].parents:
         if _is_addition(places[parent]) and activated(graph, parent) == index:
             return Reading(index, "", "block")
+    through = _dominators(graph)
     ahead = {index}  # reached from here
-    around = {0} - ahead  # reached from the image, but not through here
-    for k, place in enumerate(places):
-        if k > index and ahead.intersection(place.parents):
-            ahead.add(k)
-        if k != index and around.intersection(place.parents):
-            around.add(k)
-        if k in ahead and k > index and _is_addition(place):
-            if k not in around:
+    for k in range(index + 1, len(places)):
+        if ahead.isdisjoint(places[k].parents):
+            continue
+        ahead.add(k)
+        if _is_addition(places[k]):
+            if through[k] >= index:  # the block begins here or behind
                 break
             return Reading(activated(graph, k), "", "block")
     raise ValueError(
         f"{_say(places[index])} is not inside a residual block: no addition ahead has a shortcut "
         f"round it; {_next(graph, index)}"
     )
+
+
+def _dominators(graph: Graph) -> list[int]:
+    """The last place that every way from the image to each place passes, itself left out."""
+    through: list[int] = []
+    for place in graph.places:
+        ways = set(place.parents)
+        while len(ways) > 1:  # in topological order the later one is never the common one
+            last = max(ways)
+            ways.remove(last)
+            ways.add(through[last])
+        through.append(ways.pop() if ways else 0)
+    return through
 
 
 def _is_addition(place: Place) -> bool:

@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
 from rsacompare.networks.network import Network
-from rsacompare.networks.zoo import network
+from rsacompare.networks.zoo import network, registered
 
 _COLUMNS = ("layer", "op", "shape", "units", "parameters", "depth", "sets")
 _RIGHT = ("units", "parameters", "depth")
 
 
-def runnable(source: str | Path) -> Network | None:
+def runnable(source: str | Path, options: Mapping[str, Any] | None = None) -> Network | None:
     """The network that a name or file means, with random weights where it has a choice.
 
     None where it stands for known activations, which :func:`rsacompare.load_activations` reads.
 
+    Parameters
+    ----------
+    source : str or path
+    options : mapping, optional
+        As of :func:`rsacompare.networks.zoo.network`: `padding="yu2018"` of resnet50; for a
+        model's file `like="resnet50"`, with which another architecture is refused.
+
     Raises
     ------
     ProtocolError, DataError
-        A network that cannot be built; a file that cannot be read.
+        A network that cannot be built, or that is not what it shall be like; a file that cannot
+        be read.
     """
+    given = dict(options or {})
     path = Path(source)
     suffix = path.suffix.lower()
     if suffix in (".keras", ".tflite") or (suffix in (".h5", ".hdf5") and _is_keras(path)):
         # how it takes pictures changes nothing in the table
-        return network(path, preprocessing=None if suffix == ".tflite" else "keras-raw")
+        shown = {} if suffix == ".tflite" or "like" in given else {"preprocessing": "keras-raw"}
+        return network(path, **{**shown, **given})
     if str(source) not in plugins.names("networks"):  # a name may hold a dot
         return None
     maker = plugins.find("networks", str(source))
     module = str(getattr(maker, "__module__", ""))
     if "weights" in inspect.signature(maker).parameters:
-        return network(str(source), weights=None)
+        return registered(str(source), {"weights": None, **given}, "keras-raw")[0]
     if module.startswith("rsacompare.datasets."):  # not loaded twice
         return None
     try:
-        return network(str(source), preprocessing="keras-raw")
+        return registered(str(source), given, "keras-raw")[0]
     except ProtocolError as err:
-        if "takes no preprocessing" in str(err):
-            return network(str(source))
         if "known activations" in str(err):
             return None
         raise

@@ -97,7 +97,7 @@ class Network(ABC):
         """A function that runs a batch once and reads all the layers asked for."""
 
     def choose(self, layers: str | Sequence[str] = "default") -> list[str]:
-        """Layer specs from the name of a set, `all`, one spec, or several.
+        """Layer specs from the name of a set, `all`, one spec, or several of specs and sets.
 
         Raises
         ------
@@ -116,7 +116,11 @@ class Network(ABC):
                     plugins.unknown(f"layer set or layer of {self.name}", layers, known)
                 )
             layers = [layers]
-        chosen = list(layers)
+        own = {layer.name for layer in self.layers()}
+        chosen: list[str] = []
+        for spec in layers:
+            is_set = isinstance(spec, str) and spec in self.sets and spec not in own
+            chosen += self.sets[spec] if is_set else [spec]
         if not chosen:
             raise ProtocolError(f"network {self.name}: no layers asked for")
         twice = sorted({spec for spec in chosen if chosen.count(spec) > 1})

@@ -106,7 +106,7 @@ def network(
         return _tflite(path, held, options)
     if path.exists() and str(source) not in plugins.names("networks"):
         raise ProtocolError(f"{path}: expected a file {', '.join(_FILES)}, or a registered name")
-    return _registered(str(source), held, options)
+    return _as_network(_made(str(source), held, options), str(source), held)
 
 
 def _given(name: Any, preprocessing: Any, sets: Any, like: Any) -> dict[str, Any]:
@@ -126,7 +126,23 @@ def _is_keras_model(source: Any) -> bool:
     return keras is not None and isinstance(source, keras.Model)
 
 
-def _registered(name: str, held: dict[str, Any], options: dict[str, Any]) -> Network:
+def registered(
+    name: str, options: Mapping[str, Any], preprocessing: Any = None
+) -> tuple[Network, Any]:
+    """A registered network, and the preprocessing that is still to be set in place of its own.
+
+    A function that returns a `keras.Model` does not say how it takes pictures: there
+    `preprocessing` is needed and taken, and None is left. Raises as :func:`network`.
+    """
+    own = {key: options.get(key) for key in ("name", "preprocessing", "sets", "like")}
+    made = _made(name, own, {k: v for k, v in options.items() if k not in own})
+    if _is_keras_model(made) and own["preprocessing"] is None:
+        own["preprocessing"], preprocessing = preprocessing, None
+    return _as_network(made, name, own), preprocessing
+
+
+def _made(name: str, held: dict[str, Any], options: Mapping[str, Any]) -> Any:
+    """What a registered function returns; what it takes of `held` is None there afterwards."""
     maker = plugins.find("networks", name)
     taken = {**options}
     # `preprocessing` and the like go to the network where it knows them, else to the wrapping
@@ -145,7 +161,11 @@ def _registered(name: str, held: dict[str, Any], options: dict[str, Any]) -> Net
             raise ProtocolError(plugins.unknown(f"option of network {name}", key, known))
     if taken.get("weights") == "random":  # a word for None, which TOML and the shell do not have
         taken["weights"] = None
-    made = maker(**taken)
+    return maker(**taken)
+
+
+def _as_network(made: Any, name: str, held: Mapping[str, Any]) -> Network:
+    """The network that a registered function returned; a model of Keras is wrapped."""
     if isinstance(made, Network):
         extra = [key for key, value in held.items() if value is not None]
         if extra:

@@ -123,6 +123,30 @@ def test_stored_activations_of_a_network_that_runs(registered, monkeypatch):
     assert list(rc.load_activations("phantom").children) == ["sim-alexnet", "sim-resnet50"]
 
 
+@pytest.fixture
+def registered_model(model, monkeypatch):
+    """A guest's function that returns a model of Keras, which says nothing of pictures."""
+
+    def bare_net(weights: str | None = None) -> keras.Model:
+        """A model alone."""
+        return model
+
+    monkeypatch.setitem(plugins._registered["networks"], "bare_net", bare_net)
+
+
+def test_a_registered_model_takes_the_preprocessing_given(registered_model, model, pictures):
+    given = {"stimuli": pictures, "layers": "dense", "units": "all"}
+    with pytest.raises(ProtocolError, match="bare_net does not say how it takes pictures"):
+        rc.extract("bare_net", **given)
+    expected = predicted(model, pictures, "dense")
+    for shown in (RAW, "keras-raw", {"size": 12, "scaling": "raw"}):
+        tree = rc.extract("bare_net", **given, preprocessing=shown)
+        ours = tree["bare_net/dense"]["activation"].values
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-4)
+    tree = rc.extract("bare_net", **given, preprocessing=RAW, name="mine", weights="random")
+    assert tree.children.keys() == {"mine"}
+
+
 # -- the command line ----------------------------------------------------------------------------
 
 
@@ -147,6 +171,16 @@ def test_the_command_writes_what_python_gives(call, folder, model, tmp_path):
     assert f"small_net: pictures ({N})" in run.stderr
     tree = rc.load_activations(tmp_path / "small_net.nc")
     assert tree.identical(rc.extract("small_net", folder, "default", 40, 3, batch_size=4))
+
+
+def test_a_registered_model_on_the_command_line(call, folder, registered_model, tmp_path):
+    done = call("bare_net", folder, "-l", "dense", "--preprocess", "keras-raw")
+    assert done.exit_code == 0, done.output
+    assert "dense" in done.output
+    assert (tmp_path / "bare_net.nc").is_file()
+    done = CliRunner().invoke(app, ["list", "layers", "bare_net"])
+    assert done.exit_code == 0, done.output
+    assert "bare_net: 6 layers" in done.output
 
 
 def test_options_of_the_command(call, folder, registered, tmp_path):

@@ -288,6 +288,18 @@ def test_resnet_v2_normalises_before_it_convolves():
         net.layer("conv2_block2_3_conv:relu")
 
 
+def test_a_way_round_inside_a_block_is_no_residual_block():
+    """A squeeze-and-excitation has a way round it, in blocks without a shortcut too."""
+    model = keras.applications.EfficientNetB0(weights=None, input_shape=(64, 64, 3))
+    net = KerasNetwork(model, "small", Preprocessing((64, 64), "raw"))
+    places = {layer.name: layer.index for layer in net.layers()}
+    for name in ("block2b_expand_conv", "block2b_se_squeeze", "block2b_se_reduce", "block2b_drop"):
+        assert net.layer(f"{name}:block").index == places["block2b_add"]
+    for name in ("block1a_se_squeeze", "block2a_se_reduce", "block2a_project_conv", "block2a_bn"):
+        with pytest.raises(ProtocolError, match="not inside a residual block"):
+            net.layer(f"{name}:block")
+
+
 # --- the zoo -----------------------------------------------------------------------------------
 
 
@@ -394,6 +406,31 @@ def test_list_layers_prints_the_table():
     assert row.split() == ["conv3_block2_2_conv", "conv", "28", "x", "28", "x", "128", "100,352",
                            "147,584", "0.30", "yu2018,", "yu2018-intended"]  # fmt: skip
     assert "177 layers, 25,636,712 parameters" in lines[-1]
+
+
+def test_list_layers_of_a_variant_and_against_a_network_of_the_zoo(variant, tmp_path):
+    def listed(*arguments):
+        return CliRunner().invoke(cli.app, ["list", "layers", *map(str, arguments)])
+
+    done = listed("resnet50", "--option", "padding=yu2018")
+    assert done.exit_code == 0, done.output
+    line = next(x for x in done.output.splitlines() if x.startswith("conv2_block2_3_conv "))
+    assert "55 x 55 x 256" in line
+    assert "774,400" in line  # FACTS 4.3, 4.4
+    file = tmp_path / "shifted.keras"
+    variant.model.save(file)
+    assert listed(file).exit_code == 0  # any model has a table, but is not any network
+    done = listed(file, "--option", "like=resnet50")
+    assert done.exit_code == 1
+    assert "conv2_block2_3_conv: expected shape (56, 56, 256), found (55, 55, 256)" in done.output
+    assert listed("resnet50", "--option", "paddding=yu2018").exit_code == 1
+
+
+def test_sets_and_layers_in_one_list(net):
+    both = net.choose(["conv1_conv:relu", "yu2018-intended", "avg_pool"])
+    assert both == ["conv1_conv:relu", *(name for name, *_ in FACTS_4_3), "avg_pool"]
+    with pytest.raises(ProtocolError, match="'conv1_conv' is asked for twice"):
+        net.choose(["conv1_conv", "yu2018"])
 
 
 def test_list_layers_of_a_file(tmp_path):
