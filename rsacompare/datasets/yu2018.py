@@ -32,7 +32,7 @@ def load_brain(
     random_state: int = 0,
     **simulated: Any,
 ) -> xr.DataTree:
-    """Brains of Yu et al. 2018: the GOD subjects where `path` is given, else a phantom in that format.
+    """Brains of Yu et al. 2018: GOD where `path` is given, else a phantom in the same files.
 
     Parameters
     ----------
