@@ -148,7 +148,7 @@ def write_bdata(
 def _fill(folder: Path, brain: xr.DataTree, networks: xr.DataTree) -> None:
     """All files of a phantom."""
     alexnet, resnet = networks.children.values()
-    shown = next(iter(alexnet.children.values()))["stimulus_id"].values
+    shown = next(iter(alexnet.children.values())).to_dataset()["stimulus_id"].values
     label = _labels(shown)
     for number, node in enumerate(brain.children.values(), 1):
         data = node.to_dataset()
@@ -163,11 +163,11 @@ def _fill(folder: Path, brain: xr.DataTree, networks: xr.DataTree) -> None:
         }
         write_bdata(folder / f"Subject{number}.h5", columns, marks)
     floats = np.array([label[s] for s in shown.tolist()])
-    features = {name: leaf["activation"].values for name, leaf in alexnet.children.items()}
+    features = {k: leaf.to_dataset()["activation"].values for k, leaf in alexnet.children.items()}
     kinds = np.where(np.char.startswith(shown.astype(str), "train"), 1, 2)
     about = {"FeatureType": kinds, "CatID": np.floor(floats), "ImageID": floats}
     write_bdata(folder / "ImageFeatures.h5", features | about)
-    layers = {name: leaf["activation"].values for name, leaf in resnet.children.items()}
+    layers = {k: leaf.to_dataset()["activation"].values for k, leaf in resnet.children.items()}
     names = [f"n{int(v):08d}_{round((v - int(v)) * 1e6)}" for v in floats.tolist()]
     note = {"kind": "simulated", "note": "simulated: not the real network"}
     extracted = arrays.activations(

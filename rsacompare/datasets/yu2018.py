@@ -124,10 +124,13 @@ def load_networks(
                 kind="simulated", note="simulated: not the real network"
             )
     tree.attrs = dict(extracted.attrs) | dict(features.attrs)
-    tree.attrs |= about or {
-        "title": "AlexNet and ResNet-50 on the GOD pictures (Yu et al. 2018)",
-        "citation": f"{features.attrs['citation']}; {CITATION}",
-    }
+    tree.attrs.update(
+        about
+        or {
+            "title": "AlexNet and ResNet-50 on the GOD pictures (Yu et al. 2018)",
+            "citation": f"{features.attrs['citation']}; {CITATION}",
+        }
+    )
     inputs = {file.name: file_sha256(file)}
     tree.attrs["inputs"] = json.dumps(json.loads(features.attrs["inputs"]) | inputs)
     return tree

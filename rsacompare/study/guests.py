@@ -19,7 +19,7 @@ def require_sound(evidence: Any, brain: xr.Dataset) -> None:
     ----------
     evidence : anything
     brain : Dataset
-        Of the subject it was made from: its `stimulus_id` (and `category`) are what may be scored.
+        Of the subject it was made from: its stimuli (and their `category`) may be scored.
 
     Raises
     ------
@@ -42,9 +42,11 @@ def require_sound(evidence: Any, brain: xr.Dataset) -> None:
             "the stimuli of the metric's evidence are not sorted, or stand twice; "
             "rsacompare.average_repetitions gives them as they should be"
         )
-    names = [n for n in ("stimulus_id", "category") if n in brain.coords]
-    known = np.concatenate([brain[n].values.astype(str).ravel() for n in names])
-    strange = ids[~np.isin(ids, known)].tolist()
+    known: set[str] = set()
+    for name in ("stimulus_id", "category", "stimulus_a", "stimulus_b"):  # the latter of pairs
+        if name in brain.coords:
+            known.update(map(str, brain[name].values.tolist()))
+    strange = [s for s in ids.tolist() if s not in known]
     if strange:
         raise LabelError(
             f"the metric's evidence is of {len(strange)} stimuli that the brain never saw: "

@@ -1,4 +1,4 @@
-"""A phantom in the files of the GOD study: bdpy reads what was written, and scores stay the same."""
+"""A phantom in the files of the GOD study: bdpy reads what was written, scores stay the same."""
 
 import json
 from pathlib import Path
