@@ -13,6 +13,7 @@ import pytest
 import rsacompare as rc
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
+from rsacompare.testing import check_metric
 
 ROOT = Path(__file__).parents[2]
 MODULE = '''
@@ -32,6 +33,10 @@ def decorated(activation, response):
     return plain(activation, response)
 
 
+def broken(activation, response):
+    return 1 / 0
+
+
 class Scaled(rc.Metric):
     """The same of one voxel."""
 
@@ -49,6 +54,7 @@ ENTRIES = """
 guest_plain = guest_metrics:plain
 guest_decorated = guest_metrics:decorated
 guest_scaled = guest_metrics:Scaled
+guest_broken = guest_metrics:broken
 """
 STUDY = """
 name = "guest"
@@ -81,26 +87,23 @@ def install(folder, name, module, entries):
     return folder
 
 
+def run(folder):
+    """The command on the study in a folder."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)])}
+    command = [sys.executable, "-m", "rsacompare.cli", "run", "STUDY.toml", "--quiet"]
+    command += ["--out", "out"]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """The study with the guest's metrics, by the command; its folder."""
     folder = tmp_path_factory.mktemp("guest")
-    site = install(folder / "site", "guest_metrics", MODULE, ENTRIES)
+    install(folder / "site", "guest_metrics", MODULE, ENTRIES)
     for file in ("responses.nc", "tiny-a.npz", "tiny-b.npz"):
         shutil.copy(ROOT / "data" / "sample" / file, folder)
     (folder / "STUDY.toml").write_text(STUDY, "utf-8")
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
-    command = [
-        sys.executable,
-        "-m",
-        "rsacompare.cli",
-        "run",
-        "STUDY.toml",
-        "--out",
-        "out",
-        "--quiet",
-    ]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    done = run(folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -144,6 +147,17 @@ def test_it_has_its_page_its_intervals_and_its_contrasts(ran):
     assert got == pytest.approx(a - b)
 
 
+def test_an_error_inside_an_installed_metric_is_one_line_with_its_cell(ran, tmp_path):
+    folder = shutil.copytree(ran, tmp_path / "broken", ignore=shutil.ignore_patterns("out"))
+    text = STUDY[: STUDY.index("[metrics")] + "[metrics.guest_broken]\n"
+    (folder / "STUDY.toml").write_text(text, "utf-8")
+    done = run(folder)
+    assert done.returncode == 3
+    said = "error: unexpected ZeroDivisionError: division by zero (while comparing guest_broken, "
+    assert said + "tiny-a/" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.fixture
 def clean(monkeypatch):
     monkeypatch.setattr(plugins, "_registered", {group: {} for group in plugins.GROUPS})
@@ -160,7 +174,7 @@ def test_an_installed_metric_is_listed_and_checked_by_its_name(clean, tmp_path):
     listed = plugins.described("metrics")
     assert any(s.startswith("guest_plain ") and s.endswith("nothing else.") for s in listed)
     for name in ("guest_plain", "guest_decorated", "guest_scaled"):
-        assert rc.testing.check_metric(name)
+        assert check_metric(name)
     assert rc.metric("guest_decorated").meaning.label == "decorated level"
     assert rc.metric("guest_scaled", voxel=2).config() == {"voxel": 2}
     with pytest.raises(ProtocolError, match="unknown metric 'guest_plane'; did you mean 'guest_pl"):
