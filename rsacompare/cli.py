@@ -511,7 +511,8 @@ def _clean_errors(debug: bool, kept: Any = None) -> Iterator[None]:
     except Exception as err:
         if debug:
             traceback.print_exc()
-        said = f"{type(err).__name__}: {err}".rstrip(": ").replace("\n", " ")
+        notes = "".join(f" ({note})" for note in getattr(err, "__notes__", []))
+        said = f"{type(err).__name__}: {err}".rstrip(": ").replace("\n", " ") + notes
         hint = "" if debug else "; run again with --debug for the traceback"
         typer.echo(f"error: unexpected {said}{hint}", err=True)
         raise typer.Exit(3) from None

@@ -62,13 +62,19 @@ def find(group: str, name: str) -> Any:
     Raises
     ------
     ProtocolError
-        When there is none: the message lists what there is and the nearest spelling.
+        When there is none: the message lists what there is and the nearest spelling. When two
+        installed packages offer the same name.
     """
     if name in _registered[group]:
         return _registered[group][name]
-    for entry in _entry_points(group):
-        if entry.name == name:
-            return entry.load()
+    offered = {entry.value: entry for entry in _entry_points(group) if entry.name == name}
+    if len(offered) > 1:
+        raise ProtocolError(
+            f"{_ONE[group]} '{name}' is offered by several installed packages, as "
+            f"{' and '.join(sorted(offered))}; uninstall all but one, or have the guest renamed"
+        )
+    for entry in offered.values():
+        return entry.load()
     raise ProtocolError(unknown(_ONE[group], name, names(group)))
 
 

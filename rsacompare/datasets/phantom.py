@@ -68,9 +68,10 @@ def load_brain(
     ----------
     preset : {"flip", "closer", "equal", "null"}
         What is true; see the module's docstring.
-    size : {"small", "full"}
-        `small`: 300 train and 40 × 10 test presentations, about 350 voxels, noise sd 1; `full`:
-        about the GOD study, 1,200 and 50 × 35 presentations, about 4,500 voxels, noise sd 2.
+    size : {"small", "medium", "full"}
+        `small`: 300 train and 40 × 10 test presentations, about 350 voxels, noise sd 1; `medium`:
+        1,200 and 50 × 10, about 1,050 voxels, noise sd 2; `full`: about the GOD study, 1,200 and
+        50 × 35 presentations, about 4,500 voxels, noise sd 2.
     random_state : int
         Equal options and seed give identical arrays, and networks that fit.
     n_subjects : int, optional

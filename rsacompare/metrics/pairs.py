@@ -40,6 +40,9 @@ class PairEvidence(Evidence):
     kind: ClassVar[str] = "pair"
 
     def __post_init__(self) -> None:
+        # a guest may give lists or labelled arrays
+        self.stimulus_id = np.asarray(self.stimulus_id)
+        self.network, self.brain = np.asarray(self.network), np.asarray(self.brain)
         n = len(self.stimulus_id)
         if self.network.shape != (n * (n - 1) // 2,) or self.network.shape != self.brain.shape:
             raise DataError(

@@ -10,6 +10,8 @@ from rsacompare import plugins
 from rsacompare.errors import ProtocolError
 from rsacompare.metrics.evidence import Evidence, Meaning, Metric
 
+_DECORATED = "_rsacompare_metric"
+
 
 def metric(name: str, **options: Any) -> Metric:
     """Make a metric by its registered name.
@@ -31,7 +33,7 @@ def metric(name: str, **options: Any) -> Metric:
     >>> metric("rsa", comparator="cosine").comparator
     'cosine'
     """
-    factory = plugins.find("metrics", name)
+    factory = find_metric(name)
     if isinstance(factory, Metric):
         if options:
             raise ProtocolError(f"metric '{name}' takes no options; got {', '.join(options)}")
@@ -46,6 +48,27 @@ def metric(name: str, **options: Any) -> Metric:
             f"metric '{name}' made a {type(made).__name__}, not a rsacompare.Metric"
         )
     return made
+
+
+def find_metric(name: str) -> Any:
+    """What makes the metric of a name: a class, a function that returns one, or the metric itself.
+
+    A function ``(activation, response) -> Evidence`` that an entry point names is a metric as it
+    is, decorated or not.
+
+    Raises
+    ------
+    ProtocolError
+        Unknown name.
+    """
+    found = plugins.find("metrics", name)
+    if not inspect.isfunction(found):
+        return found
+    if (decorated := getattr(found, _DECORATED, None)) is not None:
+        return decorated
+    parameters = inspect.signature(found).parameters.values()
+    needed = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    return FunctionMetric(found, name) if len(needed) == 2 else found
 
 
 def register_metric(
@@ -90,7 +113,9 @@ def register_metric(
             for attribute, value in given.items():
                 setattr(thing, attribute, value)
         else:
-            plugins.register("metrics", name, FunctionMetric(thing, name, meaning, accepts))
+            made = FunctionMetric(thing, name, meaning, accepts)
+            plugins.register("metrics", name, made)
+            setattr(thing, _DECORATED, made)  # an entry point may name the function
         return thing
 
     return decorate

@@ -50,6 +50,9 @@ class TargetEvidence(Evidence):
     _profile: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # a guest may give lists or labelled arrays
+        self.stimulus_id = np.asarray(self.stimulus_id)
+        self.observed, self.predicted = np.asarray(self.observed), np.asarray(self.predicted)
         if self.observed.shape != self.predicted.shape or self.observed.ndim != 2:
             raise DataError(
                 f"observed {self.observed.shape} and predicted {self.predicted.shape} must both "

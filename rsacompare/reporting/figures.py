@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from rsacompare.reporting import style
+from rsacompare.reporting.methods import over_chance
 from rsacompare.reporting.numbers import by_value, shorten
 from rsacompare.reporting.reading import ALPHA, OVER, Curve, Reading
 from rsacompare.reporting.style import CEILING, GREY, INK, Drawing
@@ -202,7 +203,9 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
     handles += [
         style.key_subject(),
         style.key_interval(reading.confidence),
-        style.key_ceiling(),
+        style.key_ceiling(
+            banded=any((c.ceiling_high - c.ceiling_low > 1e-9).any() for c in curves.values())
+        ),
         style.key_chance(),
     ]
     style.legend(figure, handles, columns=3)
@@ -218,8 +221,9 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
     )
     caption = (
         f"{how} Bars: group mean from the chance level; dots: subjects (n = {counts}); whiskers: "
-        f"{reading.confidence * 100:g} % intervals of the mean; grey: noise ceiling, from its "
-        "lower to its upper bound (a line where the two are one); dashed: chance."
+        f"{reading.confidence * 100:g} % intervals of the mean{over_chance(reading, metric)}; "
+        "grey: noise ceiling, from its lower to its upper bound (a line where the two are one); "
+        "dashed: chance."
     )
     title = f"{pair[0]} beside {pair[1]}: a panel per pair of layers"
     place = reading.pairs.index(pair) if pair in reading.pairs else 0

@@ -43,6 +43,12 @@ def sources(reading: Reading, metric: str) -> list[str]:
     return list(reading.by_metric("sources").get(metric, []))
 
 
+def over_chance(reading: Reading, metric: str) -> str:
+    """For captions of whiskers: which sources of chance they cover, " (over …)" or nothing."""
+    which = sources(reading, metric)
+    return f" (over {listing(which)})" if which else ""
+
+
 def intervals(reading: Reading) -> list[str]:
     """What the intervals and p values of this result mean, a paragraph each."""
     told = reading.inference

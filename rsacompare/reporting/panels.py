@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rsacompare.reporting import figures, style
+from rsacompare.reporting.methods import over_chance
 from rsacompare.reporting.numbers import short_names, shorten
 from rsacompare.reporting.reading import Curve, Reading
 from rsacompare.reporting.style import CEILING, GREY, INK, Drawing
@@ -83,7 +84,8 @@ def roi_panels(reading: Reading, metric: str) -> Drawing:
         "Layers of each network from input (left) to output (right)"
         + ("" if ordinal else ", one network after the other")
         + f". Markers: group mean; small dots beside them: subjects; whiskers: "
-        f"{reading.confidence * 100:g} % intervals of the mean; {ceiling}; dashed: chance."
+        f"{reading.confidence * 100:g} % intervals of the mean{over_chance(reading, metric)}; "
+        f"{ceiling}; dashed: chance."
         + (" Networks are shifted sideways a little." if ordinal else "")
     )
     return Drawing("roi-panels", figure, "A panel per ROI: all layers side by side", caption)

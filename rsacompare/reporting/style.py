@@ -175,8 +175,10 @@ def key_interval(confidence: float) -> Line2D:
     return Line2D([], [], color=INK, lw=1, label=f"{confidence * 100:g} % interval of the mean")
 
 
-def key_ceiling() -> Patch:
-    """Legend entry of the ceiling."""
+def key_ceiling(*, banded: bool = True) -> Patch | Line2D:
+    """Legend entry of the ceiling: a band, or a line where both bounds are one everywhere."""
+    if not banded:
+        return Line2D([], [], color=GREY, lw=1.4, label="noise ceiling")
     return Patch(facecolor=CEILING, edgecolor=GREY, lw=0.5, label="noise ceiling")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from rsacompare.errors import ProtocolError, RsacompareError
+from rsacompare.errors import RsacompareError
 from rsacompare.inference.workers import Progress, in_threads
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence, Metric
@@ -21,6 +21,7 @@ from rsacompare.schema import labels, store, trees
 from rsacompare.schema.results import Cell, Comparison, layer_coords
 from rsacompare.study import extras, maps
 from rsacompare.study.cells import CellCache, Layer, Region, cell_key, layers_of, plan, regions_of
+from rsacompare.study.guests import require_sound
 
 
 def compare(
@@ -153,11 +154,7 @@ def _compute(
             if part not in done:
                 with _named(label, name, f"ROI {cell.roi}", cell.subject):
                     found = metric.compare(ready, prepared[part])
-                    if not isinstance(found, Evidence):
-                        raise ProtocolError(
-                            f"the metric gave {type(found).__name__}, expected evidence such as "
-                            "rsacompare.TargetEvidence(stimulus_id, observed, predicted)"
-                        )
+                    require_sound(found, regions[cell.roi, cell.subject].data)
                     regions[cell.roi, cell.subject].mark_blocks(found)
                     done = {part: found}  # one part at a time
             evidence = done[part]

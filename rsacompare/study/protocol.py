@@ -22,7 +22,7 @@ from rsacompare.datasets.registry import registry
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.kernels.resample import as_seed
 from rsacompare.metrics.evidence import Metric
-from rsacompare.metrics.registry import metric
+from rsacompare.metrics.registry import find_metric, metric
 from rsacompare.networks.units import parse as parse_units
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.schema.reading import makes_network
@@ -200,7 +200,7 @@ class Study(_Table):
             name = choice.type or label
             where = self.place("metrics", label)
             with keys.at(where):
-                factory = plugins.find("metrics", name)
+                factory = find_metric(name)
                 options = keys.check_options(f"metric {name}", factory, choice.options)
                 try:
                     made[label] = metric(name, **options)

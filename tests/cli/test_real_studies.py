@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import rsacompare as rc
@@ -121,3 +122,77 @@ def test_a_more_accurate_mobilenet_looks_no_more_like_it(mobilenets):
     rows = mobilenets["summary"].query("roi == 'IT'")
     best = rows.loc[rows.groupby("network")["score"].idxmax(), "layer"].to_list()
     assert best == [LAST, LAST, LAST, "Conv_1"]
+
+
+# best layer of each network, and the difference by the mean over layers
+YU2018 = {
+    "V1": ("cnn1", 0.830, "conv1", 0.616, 0.141),
+    "V2": ("cnn2", 0.837, "conv2_block2", 0.620, 0.163),
+    "V3": ("cnn3", 0.836, "conv3_block2", 0.621, 0.154),
+    "V4": ("cnn4", 0.827, "conv3_block4", 0.614, 0.153),
+    "LOC": ("cnn6", 0.834, "conv4_block5", 0.636, 0.157),
+    "FFA": ("cnn8", 0.846, "predictions", 0.637, 0.146),
+    "PPA": ("cnn8", 0.855, "predictions", 0.657, 0.137),
+    "LVC": ("cnn2", 0.836, "conv2_block2", 0.615, 0.169),
+    "HVC": ("cnn8", 0.858, "predictions", 0.644, 0.178),
+    "VC": ("cnn8", 0.761, "conv2_block2", 0.469, 0.279),
+}
+
+
+@pytest.fixture(scope="module")
+def yu2018(tmp_path_factory):
+    """The figure of Yu et al. on the phantom in GOD files: (tables, folder of the files)."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSACOMPARE_CACHE", str(cache))
+        result = pipeline.run(ANALYSES / "yu2018.toml", n_jobs=2)
+    (folder,) = (cache / "god_phantom").iterdir()
+    return rc.tables(result), folder
+
+
+@pytest.mark.slow
+def test_yu_figure_on_the_phantom_has_the_values_of_the_readme(yu2018):
+    tables, _ = yu2018
+    assert tables["summary"]["roi"].drop_duplicates().to_list() == list(YU2018)
+    means = tables["contrasts"].query("pairing == 'mean'").set_index("roi")
+    readme = (ANALYSES / "README.md").read_text("utf-8")
+    for roi, (layer_a, a, layer_b, b, difference) in YU2018.items():
+        rows = tables["summary"].query("roi == @roi").set_index(["network", "layer"])["score"]
+        for network, layer, value in (("sim-alexnet", layer_a, a), ("sim-resnet50", layer_b, b)):
+            assert rows[network].idxmax() == layer
+            assert rows[network][layer] == pytest.approx(value, abs=DIGITS * 10)
+        assert means.loc[roi, "difference"] == pytest.approx(difference, abs=DIGITS * 10)
+        assert f"| {roi} | {layer_a} {a:.3f} [" in readme
+        assert f"| {layer_b} {b:.3f} [" in readme
+        assert f"| {difference:+.3f} [" in readme
+    assert means["verdict"].to_list() == ["a"] * 10
+    pairs = tables["contrasts"].query("pairing == 'ordinal'")
+    assert (pairs["difference"] > 0).sum() == len(pairs) == 80
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("layer", "roi"), [("cnn1", "V1"), ("cnn3", "LVC")])
+def test_a_cell_of_yu_figure_is_least_squares_on_what_bdpy_reads(yu2018, layer, roi):
+    from bdpy.bdata import BData
+
+    tables, folder = yu2018
+    features = BData(str(folder / "ImageFeatures.h5"))
+    units = dict(zip(features.select("ImageID")[:, 0], features.select(layer), strict=True))
+    scores = []
+    for number in (1, 2, 3, 4, 5):
+        subject = BData(str(folder / f"Subject{number}.h5"))
+        voxels = subject.select(f"ROI_{roi} = 1")  # fewer than are selected: all of them
+        assert voxels.shape[1] <= (1000 if roi == "LVC" else 500)
+        design = np.column_stack([np.ones(len(voxels)), voxels])
+        label, kind = subject.select("stimulus_id")[:, 0], subject.select("DataType")[:, 0]
+        truth = np.array([units[x] for x in label])
+        weights = np.linalg.lstsq(design[kind == 1], truth[kind == 1], rcond=None)[0]
+        shown = np.unique(label[kind == 2])
+        predicted = np.array(
+            [(design[(kind == 2) & (label == x)] @ weights).mean(0) for x in shown]
+        )
+        actual = np.array([units[x] for x in shown])
+        n = predicted.shape[1]
+        scores.append(np.corrcoef(predicted.T, actual.T)[np.arange(n), n + np.arange(n)].mean())
+    rows = tables["scores"].query("network == 'sim-alexnet' and layer == @layer and roi == @roi")
+    np.testing.assert_allclose(rows.sort_values("subject")["score"], scores, atol=1e-6)
