@@ -15,7 +15,6 @@ from rsacompare.kernels import pcm, second_moment
 from rsacompare.metrics.evidence import KINDS, Evidence
 from rsacompare.schema.store import digest
 
-
 _MOST_HELD = 8_000_000  # bytes of draws that a side keeps: memory, not results
 
 

@@ -59,7 +59,8 @@ def test_what_is_read_back_gives_the_same_inference(kind, scene, tmp_path):
         stored = rc.compare(*scene, metrics, rois=["V1"], store=tmp_path)
     for cell in memory.cells():
         held, again = memory.evidence[cell], stored.evidence[cell]
-        assert held.kind == kind and type(again) is KINDS[kind] and again is not held
+        assert (held.kind, type(again)) == (kind, KINDS[kind])
+        assert again is not held
         assert len(set(again.block)) > 2
     same(memory, stored)
 
