@@ -77,11 +77,7 @@ def combine_layers(
     groups: dict[Cell, dict[str, PairEvidence]] = {}
     for cell in comparison.cells(metric):
         held = comparison.evidence[cell]
-        if type(held) is not PairEvidence:
-            raise ProtocolError(
-                f"{metric}: layers are combined by their dissimilarities, as 'rsa' gives them; "
-                f"this metric gives {type(held).__name__}"
-            )
+        require_pairs(metric, held)
         network = str(network_of[cell.layer])
         whole = cell._replace(layer=f"{network}/{COMBINED}")
         groups.setdefault(whole, {})[cell.layer] = held
@@ -110,6 +106,15 @@ def combine_layers(
         {"meaning": {metric: _meaning(scores, metric, weights)}}
     )
     return Comparison(data, evidence, [_table(metric, theta)])
+
+
+def require_pairs(metric: str, evidence: Evidence) -> None:
+    """Raise ProtocolError where evidence has no dissimilarities to combine."""
+    if type(evidence) is not PairEvidence:
+        raise ProtocolError(
+            f"{metric}: layers are combined by their dissimilarities, as 'rsa' gives them; this "
+            f"metric gives {type(evidence).__name__}"
+        )
 
 
 def _combine(
