@@ -77,7 +77,8 @@ def score_maps(reading: Reading, metric: str) -> Drawing:
     tall = min(2.0, max(heights[0] - top - 0.22, SHORTEST_BAR))
     bar = figure.add_axes((right / WIDTH, (total - top - 0.22 - tall) / total,
                            0.11 / WIDTH, tall / total))  # fmt: skip
-    figure.colorbar(image, cax=bar).set_label(reading.axis(metric))
+    said = reading.axis(metric) if tall > 1.5 else str(reading.meaning[metric].get("unit", ""))
+    figure.colorbar(image, cax=bar).set_label(shorten(said, int(tall / 0.05)))
     bar.tick_params(length=2)
     style.stamp(figure, reading.simulated)
     caption = (

@@ -183,14 +183,22 @@ def of_searchlight(
                 peaks[column].append(value)
     if not maps:
         return []
+    best: dict[tuple[str, str], int] = {}
+    for n, key in enumerate(zip(peaks["subject"], peaks["network"], strict=True)):
+        if key not in best or peaks["score"][n] > peaks["score"][best[key]]:
+            best[key] = n
+    highest = {column: [values[n] for n in best.values()] for column, values in peaks.items()}
     caption = (
-        "The voxel around which each layer's score is highest, by voxel index (i, j, k) and in mm "
-        "(x, y, z). A searchlight is a map to look at: these are maxima over many spheres that "
-        "overlap, without a test and without correction for their number."
+        "The voxel around which a layer of the network scores highest, by voxel index (i, j, k) "
+        "and in mm (x, y, z); those of all layers are in searchlight_peaks.csv. A searchlight is "
+        "a map to look at: these are maxima over many spheres that overlap, without a test and "
+        "without correction for their number."
     )
     columns = {"score": "RSA score at the peak"}
-    peak = _table("", "Searchlight: peaks", caption, peaks, file="searchlight_peaks")
-    return [peak | {"columns": columns}, *extras]
+    title = "Searchlight: peaks"
+    shown = _table("", title, caption, highest) | {"columns": columns}
+    file = _table("", title, "", peaks, file="searchlight_peaks", shown=False)
+    return [shown, file, *extras]
 
 
 def _pairs(names: list[str]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsacompare import plugins
 from rsacompare.kernels import correlate
+from rsacompare.kernels.noise import NOISE
 from rsacompare.study.searchlight import DISTANCES
 
 Name = Annotated[str, Field(min_length=1)]
@@ -74,6 +75,11 @@ class SearchlightOptions(Table):
     @classmethod
     def _distance(cls, value: str) -> str:
         return _one_of("searchlight distance", DISTANCES, value)
+
+    @field_validator("noise")
+    @classmethod
+    def _noise(cls, value: str) -> str:
+        return _one_of("noise", (*NOISE, "none"), value)
 
     @field_validator("comparator")
     @classmethod

@@ -126,10 +126,16 @@ def searchlight(
     with threadpool_limits(limits=1):
         done = in_threads(work, tasks, n_jobs=n_jobs, stage="searchlight", progress=progress)
     n_voxels = np.concatenate([counts for _, counts in done])
+    score = np.concatenate([s for s, _ in done], axis=1)
     if n_voxels.max() < min_voxels:
         raise DataError(
             f"no sphere of {radius_mm:g} mm holds {min_voxels} voxels, at most {n_voxels.max()}; "
             "take a larger radius_mm or fewer min_voxels"
+        )
+    if noisy and not np.isfinite(score).any():
+        raise DataError(
+            f"no sphere of {radius_mm:g} mm has a noise covariance that can be inverted; shrink it "
+            "(noise='shrinkage_diag'), take variances alone (noise='diag') or smaller spheres"
         )
     kept = {axis: ("neuroid", ijk[mask, n]) for n, axis in enumerate("ijk")}
     attrs = labels.clean_attrs(
@@ -139,7 +145,7 @@ def searchlight(
     )
     return xr.Dataset(
         {
-            "score": (("layer", "neuroid"), np.concatenate([s for s, _ in done], axis=1)),
+            "score": (("layer", "neuroid"), score),
             "n_voxels": ("neuroid", n_voxels),
         },
         coords={"layer": list(vectors), **kept},
