@@ -37,6 +37,7 @@ _HOMES = {
     "searchlight": "study.searchlight",
     "variance_partition": "study.partition",
     "infer": "inference.infer",
+    "inter_subject": "study.inter_subject",
     "check": "study.check",
     "report": "reporting.pages",
     "run": "pipeline",
