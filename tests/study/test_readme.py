@@ -31,7 +31,8 @@ def test_python_blocks_run(tmp_path, monkeypatch, capsys):
 
 def test_study_block_runs(tmp_path):
     study = tmp_path / "study.toml"
-    study.write_text(blocks("toml")[0].replace("= 1000", "= 50"))
+    whole = next(block for block in blocks("toml") if block.startswith("name ="))
+    study.write_text(whole.replace("= 1000", "= 50"))
     for file in ("responses.nc", "tiny-a.npz", "tiny-b.npz"):
         (tmp_path / file).symlink_to(ROOT / "data" / "sample" / file)
     rc.run(study, tmp_path / "out")
