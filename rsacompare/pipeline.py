@@ -22,7 +22,7 @@ from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.pages import report
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import checks, results, store, trees
-from rsacompare.study import check_sources, keys
+from rsacompare.study import beside, check_sources, keys
 from rsacompare.study.check import check
 from rsacompare.study.compare import compare
 from rsacompare.study.inputs import Progress, check_inputs, load_inputs
@@ -79,6 +79,8 @@ def run(
     with keys.at(study.place("networks")):
         activations = trees.merge_networks(list(networks.values()))
     check_inputs(study, brains, activations)
+    beside.check(study, metrics, brains, activations)
+    cells = None if folder is None else folder / "cells"
     comparison = compare(
         activations,
         brains,
@@ -86,9 +88,10 @@ def run(
         rois=study.rois,
         n_jobs=n_jobs,
         random_state=study.random_state,
-        store=None if folder is None else folder / "cells",
+        store=cells,
         progress=progress,
     )
+    comparison = beside.add(study, comparison, brains, activations, cells, n_jobs, progress)
     result = infer(
         comparison,
         **dict(study.inference),

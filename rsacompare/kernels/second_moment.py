@@ -162,7 +162,72 @@ def factor(g: np.ndarray) -> np.ndarray:
     return vectors[:, keep] * np.sqrt(values[keep])
 
 
-def procrustes(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+class Drawn(NamedTuple):
+    """One configuration under each draw, in as few dimensions as its distinct stimuli span."""
+
+    parts: list[tuple[np.ndarray, np.ndarray]]  # draws of d distinct stimuli: (draw, d - 1, dim)
+    norm: np.ndarray  # (draw,); NaN where nothing varies
+
+
+def draw(x: np.ndarray, weights: np.ndarray) -> Drawn:
+    """Weighted, centred coordinates of the stimuli that each draw holds.
+
+    A draw of d distinct stimuli spans d - 1 dimensions at most: a reflection takes their weighted
+    mean into the first row, which is dropped, and any square root of what is left has the same
+    dot products. Half of the stimuli drawn with return have a third of the dimensions, and their
+    singular values take a tenth of the time.
+
+    Parameters
+    ----------
+    x : (stimulus, dimension)
+    weights : (draw, stimulus)
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # a draw may hold no stimulus of a half
+        p = w / w.sum(axis=1, keepdims=True)
+    gram = x @ x.T
+    raw = p @ np.diag(gram)
+    square = raw - np.einsum("di,di->d", p @ gram, p)
+    norm = np.sqrt(np.where(square > _TINY * raw, square, np.nan))
+    parts = []
+    count = np.count_nonzero(w, axis=1)
+    for d in np.unique(count[count > 1]):
+        alike = np.flatnonzero(count == d)
+        step = max(1, _BLOCK // (d * len(x)))
+        for start in range(0, len(alike), step):
+            own = alike[start : start + step]
+            index = np.argsort(w[own] == 0, axis=1, kind="stable")[:, :d]
+            root = np.sqrt(np.take_along_axis(p[own], index, axis=1))
+            parts.append((own, _reduced(x, gram, index, root)))
+    return Drawn(parts, norm)
+
+
+def _reduced(x: np.ndarray, gram: np.ndarray, index: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Coordinates (draw, d - 1, dim) of stimuli `index` (draw, d), whose weights are root²."""
+    mirror = root.copy()
+    mirror[:, 0] += 1.0
+    scale = 1.0 / mirror[:, 0]  # 2 over its squared length, the roots having length 1
+    if x.shape[1] > index.shape[1] - 1:
+        k = gram[index[:, :, None], index[:, None, :]] * (root[:, :, None] * root[:, None, :])
+        turned = scale[:, None] * np.einsum("dij,dj->di", k, mirror)
+        turned -= 0.5 * (scale * np.einsum("di,di->d", mirror, turned))[:, None] * mirror
+        k -= mirror[:, :, None] * turned[:, None, :] + turned[:, :, None] * mirror[:, None, :]
+        try:
+            return np.linalg.cholesky(k[:, 1:, 1:])
+        except np.linalg.LinAlgError:
+            pass  # stimuli that coincide: their coordinates as they are
+    rows = root[:, :, None] * x[index]
+    along = scale[:, None] * np.einsum("di,dik->dk", mirror, rows)
+    return rows[:, 1:] - mirror[:, 1:, None] * along[:, None, :]
+
+
+def procrustes(
+    a: np.ndarray,
+    b: np.ndarray,
+    weights: np.ndarray,
+    of_a: Drawn | None = None,
+    of_b: Drawn | None = None,
+) -> np.ndarray:
     """Largest correlation of two configurations over rotations: (draw,).
 
     Parameters
@@ -170,6 +235,8 @@ def procrustes(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
     a, b : (stimulus, dimension)
         From `factor`, or the patterns themselves.
     weights : (draw, stimulus)
+    of_a, of_b : Drawn, optional
+        From `draw`, where it is at hand.
 
     Returns
     -------
@@ -178,24 +245,14 @@ def procrustes(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
         the angular Procrustes distance (Williams et al. 2021), 0 to 1. NaN where a side does not
         vary.
     """
-    w = np.asarray(weights, dtype=np.float64)
-    p = w / w.sum(axis=1, keepdims=True)
+    out = np.full(len(weights), np.nan)
     if not (a.size and b.size):
-        return np.full(len(p), np.nan)
-    mean_a, mean_b = p @ a, p @ b
-    norms = np.ones(len(p))
-    for x, mean in ((a, mean_a), (b, mean_b)):
-        raw = p @ np.einsum("ik,ik->i", x, x)
-        square = raw - np.einsum("dk,dk->d", mean, mean)
-        norms *= np.sqrt(np.where(square > _TINY * raw, square, np.nan))
-    out = np.empty(len(p))
-    step = max(1, _BLOCK // (len(a) * a.shape[1] + a.shape[1] * b.shape[1]))
-    for start in range(0, len(p), step):
-        block = slice(start, start + step)
-        cross = (p[block][:, :, None] * a).transpose(0, 2, 1) @ b
-        cross -= mean_a[block][:, :, None] * mean_b[block][:, None, :]
-        out[block] = np.linalg.svd(cross, compute_uv=False).sum(axis=1)
-    return np.clip(out / norms, 0.0, 1.0)
+        return out
+    of_a = draw(a, weights) if of_a is None else of_a
+    of_b = draw(b, weights) if of_b is None else of_b
+    for (own, x), (_, y) in zip(of_a.parts, of_b.parts, strict=True):
+        out[own] = np.linalg.svd(x.transpose(0, 2, 1) @ y, compute_uv=False).sum(axis=1)
+    return np.clip(out / (of_a.norm * of_b.norm), 0.0, 1.0)
 
 
 def procrustes_permuted(a: np.ndarray, b: np.ndarray, permutations: np.ndarray) -> np.ndarray:
@@ -203,11 +260,12 @@ def procrustes_permuted(a: np.ndarray, b: np.ndarray, permutations: np.ndarray) 
     if not (a.size and b.size):
         return np.full(len(permutations), np.nan)
     norm = np.linalg.norm(a) * np.linalg.norm(b)
+    turned = np.ascontiguousarray(b.T)
     out = np.empty(len(permutations))
     step = max(1, _BLOCK // (len(a) * a.shape[1] + a.shape[1] * b.shape[1]))
     for start in range(0, len(permutations), step):
         block = slice(start, start + step)
-        cross = a[permutations[block]].transpose(0, 2, 1) @ b
+        cross = turned @ a[permutations[block]]
         out[block] = np.linalg.svd(cross, compute_uv=False).sum(axis=1)
     return np.clip(out / norm, 0.0, 1.0)
 
@@ -216,8 +274,9 @@ def _fit(g: np.ndarray, w: np.ndarray, debiased: bool) -> tuple[np.ndarray, np.n
     total = w.sum(axis=1, keepdims=True)
     row = w @ g  # debiased: the diagonal is 0, so that copies of a stimulus are no pair
     if not debiased:
-        mean = row / total
-        level = np.einsum("di,di->d", w, mean)[:, None] / total
+        with np.errstate(invalid="ignore"):  # a draw may hold no stimulus of a half
+            mean = row / total
+            level = np.einsum("di,di->d", w, mean)[:, None] / total
         return mean - level / 2, row
     # the normal equations of each u_i: u_i (total - 2 w_i) + sum_j w_j u_j = row_i
     slope = total - 2 * w

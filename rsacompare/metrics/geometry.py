@@ -202,8 +202,10 @@ class Procrustes(_Geometry):
     -----
     ‖X'Y‖_* / (‖X‖ ‖Y‖) of the centred patterns, the cosine of the angular Procrustes distance
     (Williams et al. 2021), from the Grams alone. Unrelated patterns score above 0: judge it by the
-    permutation null. It has no noise ceiling. A draw costs a singular value decomposition per
-    cell, some ten thousand a second for 50 stimuli: take fewer draws for many cells.
+    permutation null. It has no noise ceiling. A draw costs nine singular value decompositions
+    per cell where networks are contrasted, a permutation one: 10,000 of each take two to four
+    seconds per cell (subject x ROI x layer) and core for 40 stimuli, and grow with their cube.
+    Take fewer draws for many cells.
 
     References
     ----------

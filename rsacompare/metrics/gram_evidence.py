@@ -15,6 +15,8 @@ from rsacompare.kernels import pcm, second_moment
 from rsacompare.metrics.evidence import KINDS, Evidence
 from rsacompare.schema.store import digest
 
+_MOST_HELD = 8_000_000  # bytes of draws that a side keeps: memory, not results
+
 
 class Side:
     """The Gram of a layer or a region and what is made of it, shared by all its cells.
@@ -28,6 +30,14 @@ class Side:
         self._made: dict[Any, Any] = {}
         self._under: tuple[Any, ...] = (None, None, None)
 
+    @classmethod
+    def of(cls, gram: np.ndarray) -> Side:
+        """The side of this Gram that is alive already, where there is one: read cells share it."""
+        key = digest(gram)
+        side = _ALIVE.setdefault(key, cls(gram))
+        side._made["key"] = key
+        return side
+
     def made(self, name: Any, make: Callable[[], Any]) -> Any:
         """What `make` gives, made once; two threads may both make the same."""
         if name not in self._made:
@@ -38,10 +48,23 @@ class Side:
         return self.made(("prepared", debiased), lambda: second_moment.prepare(self.gram, debiased))
 
     def weighed(self, weights: np.ndarray, debiased: bool) -> second_moment.Weighted:
-        held, kind, value = self._under
-        if held is None or held() is not weights or kind != debiased:
-            value = second_moment.weigh(self.prepared(debiased), weights, debiased)
-            self._under = (weakref.ref(weights), debiased, value)
+        return self._held(
+            weights,
+            debiased,
+            lambda: second_moment.weigh(self.prepared(debiased), weights, debiased),
+        )
+
+    def drawn(self, weights: np.ndarray) -> second_moment.Drawn:
+        found = self._held(weights, "drawn", lambda: second_moment.draw(self.factor, weights))
+        if sum(x.nbytes for _, x in found.parts) > _MOST_HELD:
+            self._under = (None, None, None)  # many stimuli: made again for every cell
+        return found
+
+    def _held(self, weights: np.ndarray, kind: Any, make: Callable[[], Any]) -> Any:
+        held, made, value = self._under
+        if held is None or held() is not weights or made != kind:
+            value = make()
+            self._under = (weakref.ref(weights), kind, value)
         return value
 
     @property
@@ -55,6 +78,9 @@ class Side:
     @property
     def key(self) -> str:
         return self.made("key", lambda: digest(self.gram))
+
+
+_ALIVE: weakref.WeakValueDictionary[str, Side] = weakref.WeakValueDictionary()
 
 
 @dataclass
@@ -122,8 +148,8 @@ class GramEvidence(Evidence):
     def _read(cls, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         return {
             "stimulus_id": arrays["stimulus_id"],
-            "network": Side(arrays["network"]),
-            "brain": Side(arrays["brain"]),
+            "network": Side.of(arrays["network"]),
+            "brain": Side.of(arrays["brain"]),
             "sources": tuple(arrays["sources"].tolist()),
             "fold": arrays.get("fold"),
         }
@@ -223,7 +249,11 @@ class ProcrustesEvidence(GramEvidence):
     kind: ClassVar[str] = "procrustes"
 
     def _under(self, weights: np.ndarray) -> np.ndarray:
-        return second_moment.procrustes(self.network.factor, self.brain.factor, weights)
+        a, b = self.network, self.brain
+        if not (a.factor.size and b.factor.size):
+            return np.full(len(weights), np.nan)
+        of_a, of_b = a.drawn(weights), b.drawn(weights)
+        return second_moment.procrustes(a.factor, b.factor, weights, of_a, of_b)
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
         a, b = self.network.factor, self.brain.factor

@@ -16,6 +16,7 @@ from rsacompare.reporting.style import INK, WIDTH, Drawing
 
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 MOST_SLICES = 24
+SHORTEST_BAR = 0.9  # inches that the numbers and the name of a colour bar need
 
 
 @style.drawn
@@ -40,6 +41,7 @@ def score_maps(reading: Reading, metric: str) -> Drawing:
     blocks = [networks[i : i + columns] for i in range(0, len(networks), columns)]
     heights = [top + 0.22 + cell_h * max(len(layers[n]) for n in block) for block in blocks]
     total = sum(heights) + 0.3 + 0.12 * (len(blocks) - 1)
+    total = max(total, top + 0.32 + SHORTEST_BAR)  # a map of one row is lower than its colour bar
     figure = Figure(figsize=(WIDTH, total))
     y = total
     image: Any = None
@@ -72,10 +74,11 @@ def score_maps(reading: Reading, metric: str) -> Drawing:
             )
         y -= height + 0.12
     right = columns * (label + cell_w * len(rois) + 0.15) + 0.05
-    tall = min(2.0, heights[0] - top - 0.22)
+    tall = min(2.0, max(heights[0] - top - 0.22, SHORTEST_BAR))
     bar = figure.add_axes((right / WIDTH, (total - top - 0.22 - tall) / total,
                            0.11 / WIDTH, tall / total))  # fmt: skip
-    figure.colorbar(image, cax=bar).set_label(reading.axis(metric))
+    said = reading.axis(metric) if tall > 1.5 else str(reading.meaning[metric].get("unit", ""))
+    figure.colorbar(image, cax=bar).set_label(shorten(said, int(tall / 0.05)))
     bar.tick_params(length=2)
     style.stamp(figure, reading.simulated)
     caption = (

@@ -29,7 +29,7 @@ from rsacompare.reporting.numbers import number
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
-from rsacompare.schema.results import iter_extras, load_result, require_result
+from rsacompare.schema.results import extra_tables, iter_extras, load_result, require_result
 
 DATA_KEYS = (
     "name", "title", "description", "citation", "licence", "n_subjects", "rois", "n_stimuli", "kind"
@@ -84,8 +84,9 @@ def report(
         context = _metric_context(reading, metric, folder, Path(pages[metric]).stem)
         html = environment.get_template("metric.html.j2").render(**shared, **context)
         written[folder / pages[metric]] = html
+    names = (*FILES[:3], *(f"{name}.csv" for name in extra_tables(data)), *FILES[3:])
     written[folder / "index.html"] = environment.get_template("index.html.j2").render(
-        **shared, **_index_context(reading, folder), files=files_there(FILES, files_in or out)
+        **shared, **_index_context(reading, folder), files=files_there(names, files_in or out)
     )
     for path, html in written.items():
         store.write_text(path, html)

@@ -128,7 +128,8 @@ def add_extra(
         map: `values(voxel)`, `ijk(voxel, axis)`, optional `volumes(volume, voxel)`; affine and
         shape in attrs, and the name of an image `file`; with `shown` 0 it is a file alone.
         table: any number of 1-D arrays of one length, a column each; `columns` in attrs: what
-        they mean, {role: sentence}.
+        they mean, {role: sentence}. With a name `file` also written as `<file>.csv`; with `shown`
+        0 it is a file alone.
     metric : str
         The page it belongs to; "" for the index.
     title, caption : str
@@ -222,8 +223,17 @@ def _long(data: xr.Dataset, order: tuple[str, ...]) -> pd.DataFrame:
 
 
 def write_tables(result: xr.Dataset, folder: str | Path) -> list[Path]:
-    """Write the three CSV files into `folder`."""
-    return store.write_tables(tables(result), folder)
+    """Write the three CSV files into `folder`, and the tables among the extras that have a file."""
+    return store.write_tables(tables(result) | extra_tables(result), folder)
+
+
+def extra_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """{file: DataFrame} of the tables among the extras that have a `file`."""
+    return {
+        str(extra["file"]): pd.DataFrame(roles)
+        for extra, roles in iter_extras(result)
+        if extra["kind"] == "table" and extra.get("file")
+    }
 
 
 def require_result(data: object, what: str) -> None:

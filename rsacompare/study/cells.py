@@ -176,6 +176,8 @@ class CellCache(Mapping[Cell, Evidence]):
         if self._store is None or KINDS.get(str(arrays.get("kind"))) is not type(evidence):
             self._memory[cell] = evidence
         else:
+            if evidence.block is not None:  # set from outside, so that no kind need think of it
+                arrays = arrays | {"block": np.asarray(evidence.block)}
             self._store.save(key, arrays)
             self._keys[cell] = key
 
@@ -186,7 +188,10 @@ class CellCache(Mapping[Cell, Evidence]):
         held = self._store.load(key) if self._store is not None else None
         if held is None:
             raise KeyError(cell)
-        return KINDS[str(held["kind"])].from_arrays(held)
+        evidence = KINDS[str(held["kind"])].from_arrays(held)
+        if "block" in held:
+            evidence.block = held["block"]
+        return evidence
 
     def __iter__(self) -> Iterator[Cell]:
         yield from (c for c in self._work if c in self._memory or c in self._keys)

@@ -18,7 +18,7 @@ from rsacompare.metrics.registry import metric
 from rsacompare.schema import reading, store, trees
 from rsacompare.schema.checks import Finding
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
-from rsacompare.study import inputs, keys
+from rsacompare.study import beside, inputs, keys
 from rsacompare.study.protocol import Study
 from rsacompare.study.running import Extraction
 
@@ -101,7 +101,22 @@ def from_study(
         inputs.each_counts_once(study, found.brains)
     except ProtocolError as err:
         found.findings.append(Finding("error", "[brain]", f"{err}."))
+    _beside(study, made, found)
     return _some(found)
+
+
+def _beside(study: Study, metrics: Mapping[str, Metric], found: Sources) -> None:
+    """What a run would refuse of `[partition]`, `[searchlight]` and `combine`."""
+    if found.failed or not found.networks:
+        return  # what is missing may be what they name
+    try:
+        activations = trees.merge_networks(found.networks)
+    except RsacompareError:
+        return  # told elsewhere
+    try:
+        beside.check(study, metrics, found.brains, activations)
+    except RsacompareError as err:
+        found.findings.append(Finding("error", "study file", f"{err}."))
 
 
 def _contrasts(study: Study, found: Sources) -> None:

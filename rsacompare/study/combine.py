@@ -43,8 +43,8 @@ def combine_layers(
         ranks. `equal`: every layer's RDM over its standard deviation counts alike, nothing is
         fitted and all pairs are scored.
     n_folds : int, optional
-        Of stimuli. By default 2 below 24 stimuli, 3 below 40, 4 below 60, else 5; a fold must
-        hold four stimuli, so that its pairs can be ranked.
+        Of stimuli, or of whole time blocks. By default 2 below 24 stimuli, 3 below 40, 4 below
+        60, else 5; a fold must hold four stimuli, so that its pairs can be ranked.
     random_state : int
         Of the folds.
 
@@ -77,11 +77,7 @@ def combine_layers(
     groups: dict[Cell, dict[str, PairEvidence]] = {}
     for cell in comparison.cells(metric):
         held = comparison.evidence[cell]
-        if type(held) is not PairEvidence:
-            raise ProtocolError(
-                f"{metric}: layers are combined by their dissimilarities, and this metric gives "
-                f"{type(held).__name__}"
-            )
+        require_pairs(metric, held)
         network = str(network_of[cell.layer])
         whole = cell._replace(layer=f"{network}/{COMBINED}")
         groups.setdefault(whole, {})[cell.layer] = held
@@ -112,6 +108,15 @@ def combine_layers(
     return Comparison(data, evidence, [_table(metric, theta)])
 
 
+def require_pairs(metric: str, evidence: Evidence) -> None:
+    """Raise ProtocolError where evidence has no dissimilarities to combine."""
+    if type(evidence) is not PairEvidence:
+        raise ProtocolError(
+            f"{metric}: layers are combined by their dissimilarities, as 'rsa' gives them; this "
+            f"metric gives {type(evidence).__name__}"
+        )
+
+
 def _combine(
     cell: Cell,
     layers: dict[str, PairEvidence],
@@ -139,7 +144,16 @@ def _combine(
             f"{cell.roi}, {cell.subject}: {n} stimuli cannot make {n_folds} folds of four; give "
             "fewer folds (n_folds=…), or weights='equal', which fits nothing"
         )
-    fold = resample.folds(ids, n_folds, random_state)
+    if first.block is None:
+        fold = resample.folds(ids, n_folds, random_state)
+    else:  # neighbours in time resemble each other: whole blocks
+        names, member = np.unique(first.block, return_inverse=True)
+        if len(names) < n_folds:
+            raise DataError(
+                f"{cell.roi}, {cell.subject}: {len(names)} time blocks cannot make {n_folds} "
+                "folds; give fewer folds (n_folds=…), or weights='equal', which fits nothing"
+            )
+        fold = resample.folds(names, n_folds, random_state)[member]
     fit = first.comparator if first.comparator in combine.FITS else "corr"
     i, j = np.triu_indices(n, 1)
     predicted = np.zeros(len(i))
@@ -150,6 +164,7 @@ def _combine(
         found[f] = np.nan_to_num(found[f])  # nothing varies: nothing is predicted
         predicted[test] = found[f] @ models[:, test]
     made = CombinedEvidence(ids, predicted, first.brain, fold, first.comparator, found)
+    made.block = first.block
     return made, found.mean(axis=0)
 
 

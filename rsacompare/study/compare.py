@@ -65,7 +65,7 @@ def compare(
         metrics could use.
     """
     seed = resample.as_seed(random_state)
-    chosen = {label: _with_seed(m, seed) for label, m in as_metrics(metrics).items()}
+    chosen = {label: with_seed(m, seed) for label, m in as_metrics(metrics).items()}
     tree = brain if isinstance(brain, xr.DataTree) else trees.merge_brains(brain)
     layers = layers_of(activations)
     regions = regions_of(tree, rois)
@@ -92,7 +92,7 @@ def compare(
     return Comparison(scores, cells, extra)
 
 
-def _with_seed(metric: Metric, seed: int) -> Metric:
+def with_seed(metric: Metric, seed: int) -> Metric:
     """A metric that draws at random and was given no seed takes the study's."""
     if getattr(metric, "random_state", 0) is not None:
         return metric

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -27,26 +26,21 @@ from rsacompare.networks.units import parse as parse_units
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.schema.reading import makes_network
 from rsacompare.study import keys, running
+from rsacompare.study.options import Name, PartitionOptions, SearchlightOptions, Table
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 # names become files (rsa.html), tree nodes (/network/layer) and parts of labels (dataset.subject)
-Name = Annotated[str, Field(min_length=1)]
+COMBINED = ("nonnegative", "equal")
 
 
-class _Table(BaseModel):
-    """Strict: the text "5" is no number; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class BrainSource(_Table):
+class BrainSource(Table):
     """`[brain.NAME]`: a data set; `source` is NAME unless given."""
 
     source: Name | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class NetworkSource(_Table):
+class NetworkSource(Table):
     """`[networks.NAME]`: one network (or a source that holds several).
 
     A source that holds one network is renamed to NAME. One that holds several keeps their own
@@ -64,7 +58,7 @@ class NetworkSource(_Table):
     stimuli: Name | None = None
     layers: list[str] | str | None = None
     units: int | str | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -85,12 +79,24 @@ class NetworkSource(_Table):
         return value
 
 
-class MetricChoice(_Table):
-    """`[metrics.LABEL]`: `type` is LABEL unless given; all other keys are the metric's options."""
+class MetricChoice(Table):
+    """`[metrics.LABEL]`: `type` is LABEL unless given; all other keys are the metric's options.
+
+    `combine` is the study's: all layers of a network become one model (`rsacompare.combine_layers`)
+    by weights that are `nonnegative` or `equal`.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     type: Name | None = None
+    combine: str | None = None
+
+    @field_validator("combine")
+    @classmethod
+    def _known_weights(cls, value: str | None) -> str | None:
+        if value is not None and value not in COMBINED:
+            raise ValueError(plugins.unknown("way of weighing", value, COMBINED))
+        return value
 
     @property
     def options(self) -> dict[str, Any]:
@@ -98,7 +104,7 @@ class MetricChoice(_Table):
         return dict(self.model_extra or {})
 
 
-class InferenceOptions(_Table):
+class InferenceOptions(Table):
     """`[inference]`: the arguments of :func:`rsacompare.infer`."""
 
     contrast: list[tuple[str, str]] | None = None
@@ -124,7 +130,7 @@ class InferenceOptions(_Table):
         return pairs
 
 
-class Study(_Table):
+class Study(Table):
     """One question: which brains, which networks, which metrics, how sure.
 
     Examples
@@ -148,6 +154,8 @@ class Study(_Table):
     networks: Annotated[dict[str, NetworkSource], Field(min_length=1)]
     metrics: Annotated[dict[str, MetricChoice], Field(min_length=1)]
     inference: InferenceOptions = InferenceOptions()
+    partition: PartitionOptions | None = None
+    searchlight: SearchlightOptions | None = None
     _file: Path | None = PrivateAttr(default=None)
 
     @field_validator("name")
@@ -259,6 +267,8 @@ TABLES = {
     "brain": list(BrainSource.model_fields),
     "networks": list(NetworkSource.model_fields),
     "inference": list(InferenceOptions.model_fields),
+    "partition": list(PartitionOptions.model_fields),
+    "searchlight": list(SearchlightOptions.model_fields),
 }
 
 

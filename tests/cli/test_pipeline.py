@@ -76,7 +76,8 @@ def test_a_result_says_what_it_was_made_of(tiny, tmp_path):
     record = json.loads((tmp_path / "out" / "provenance.json").read_text())["provenance"]
     assert record["configuration"]["random_state"] == 5
     assert record["configuration"]["networks"]["second"]["layers"] == ["l0", "l2"]
-    assert record["configuration"]["metrics"]["rsa"] == {"type": None, "comparator": "spearman"}
+    chosen = {"type": None, "combine": None, "comparator": "spearman"}
+    assert record["configuration"]["metrics"]["rsa"] == chosen
     assert {"brain.nc", "first.npz", "second.npz"} <= set(record["inputs"])
     assert record["versions"]["rsacompare"] == rc.__version__
 

@@ -142,8 +142,8 @@ def test_bad_input():
         DataError, match=r"no sphere of 1 mm holds 10 voxels, at most 1; take a lar"
     ):
         rc.searchlight(nets, subject, 1.0)
-    with pytest.raises(ProtocolError, match="unknown searchlight distance 'crossnobis'"):
-        rc.searchlight(nets, subject, distance="crossnobis")
+    with pytest.raises(ProtocolError, match="unknown searchlight distance 'crossnob'"):
+        rc.searchlight(nets, subject, distance="crossnob")
     with pytest.raises(ProtocolError, match="did you mean 'spearman'"):
         rc.searchlight(nets, subject, comparator="spearmen")
     with pytest.raises(ProtocolError, match="unknown ROI 'lefft'; did you mean 'left'"):
@@ -158,3 +158,33 @@ def test_bad_input():
     few = rc.activations({"net": {"l": np.eye(3)}}, stimulus_id=["s0", "s1", "s2"])
     with pytest.raises(LabelError, match="'s3'"):
         rc.searchlight(few, subject)
+
+
+@pytest.mark.parametrize(("distance", "noise"), [("crossnobis", "shrinkage_diag"),
+                                                 ("mahalanobis", "diag")])  # fmt: skip
+def test_distances_with_noise_are_those_of_the_metric_in_every_sphere(distance, noise):
+    nets, subject, _ = volume(repeats=3)
+    data = subject.to_dataset()
+    mm = np.stack([data[a].values for a in "ijk"], axis=1) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    found = rc.searchlight(nets, subject, 4.0, distance=distance, noise=noise,
+                           comparator="cosine", min_voxels=8)  # fmt: skip
+    alive = np.flatnonzero(np.isfinite(found["score"].values[0]))
+    assert len(alive) > 40
+    for centre in alive[::40]:
+        near = np.linalg.norm(mm - mm[centre], axis=1) <= 4 + 1e-9
+        sphere = rc.responses({"p": data["response"].values[:, near]},
+                              stimulus_id=data["stimulus_id"].values)  # fmt: skip
+        metric = rc.metric("rsa", distance=distance, noise=noise, comparator="cosine")
+        scores = rc.compare(nets, sphere, {"m": metric}).scores["score"].squeeze()
+        np.testing.assert_allclose(found["score"].values[:, centre], scores, atol=1e-12)
+
+
+def test_noise_that_cannot_be_had():
+    nets, subject, _ = volume(repeats=1)
+    with pytest.raises(ProtocolError, match="shown once"):
+        rc.searchlight(nets, subject, 4.0, distance="mahalanobis", min_voxels=2)
+    with pytest.raises(ProtocolError, match="did you mean 'diag'"):
+        rc.searchlight(nets, subject, distance="mahalanobis", noise="diga")
+    nets, subject, _ = volume(repeats=2)  # 9 degrees of freedom for more voxels: singular
+    with pytest.raises(DataError, match="no sphere"):
+        rc.searchlight(nets, subject, 6.0, distance="crossnobis", noise="full", min_voxels=20)

@@ -130,6 +130,26 @@ def test_procrustes_of_resampled_patterns():
         assert float(evidence.score(w)) == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.parametrize(("units", "voxels"), [(3, 9), (40, 30), (40, 2)])
+def test_procrustes_of_many_draws_at_once(units, voxels):
+    # fewer and more dimensions than distinct stimuli, and two stimuli with one pattern
+    x, y = related(units=units, voxels=voxels)
+    x[1], y[1] = x[0], y[0]
+    w = np.concatenate([draws(), draws(size=40, seed=2)]).astype(float)
+    found = made(METRICS["procrustes"], x, y).score(w)
+    for value, counts in zip(found, w, strict=True):
+        rows = np.repeat(np.arange(N), counts.astype(int))
+        a, b = (v[rows] - v[rows].mean(axis=0) for v in (x, y))
+        expected = np.linalg.norm(a.T @ b, "nuc") / np.linalg.norm(a) / np.linalg.norm(b)
+        assert value == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_draw_without_stimuli_has_no_score(name):
+    found = made(METRICS[name], *related()).score(np.stack([np.zeros(N), np.ones(N)]))
+    assert np.isfinite(found).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("name", ["cka", "plain cka", "procrustes"])
 def test_rotation_shift_and_scale_are_free_and_shear_is_not(name):
     x, _ = related()
