@@ -63,7 +63,8 @@ class RSA(Metric):
     residuals : DataTree, optional
         From `rsacompare.responses`, with the subjects, ROIs and voxels of the brain: rows that
         hold noise alone (of a GLM, say). By default the noise is what repetitions leave after the
-        mean of their stimulus.
+        mean of their stimulus; for `crossnobis` those in other folds, at most five covariances for
+        all folds: one that knows the fold it whitens makes all distances too large.
     residual_dof : int, optional
         Degrees of freedom of the residuals; rows − 1 when absent.
 
@@ -85,7 +86,9 @@ class RSA(Metric):
     What cannot be compared is an error that says where: fewer than three stimuli; a pattern that
     is constant over voxels, also in an ROI of one voxel (`correlation`); NaN; a singular noise
     covariance (copied voxels, or `full` with fewer degrees of freedom than voxels); stimuli shown
-    once (`mahalanobis`, `crossnobis`). One subject has scores and no noise ceiling (NaN).
+    once (`mahalanobis`, `crossnobis`), or in two folds only (`crossnobis` with its noise from
+    repetitions: without one fold there are none; give residuals or `noise="none"`). One subject
+    has scores and no noise ceiling (NaN).
 
     References
     ----------
