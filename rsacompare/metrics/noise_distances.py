@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 from rsacompare.errors import DataError, ProtocolError
 from rsacompare.kernels import dissimilarity, noise
 from rsacompare.schema import labels, store
+from rsacompare.schema.reading import read_tree
 
 DISTANCES = ("mahalanobis", "crossnobis")
 MOST_COVARIANCES = 5  # of a crossnobis; where there are more folds, several share one
@@ -139,6 +141,26 @@ def _told(where: str) -> Iterator[None]:
             f"{where}: {err}; shrink the covariance (noise='shrinkage_diag'), take variances "
             "alone (noise='diag'), or leave out the voxels that are copies or have no noise"
         ) from err
+
+
+def read(residuals: xr.DataTree | Path | str | None) -> xr.DataTree | None:
+    """Residuals, from their file where a path is given.
+
+    Raises
+    ------
+    ProtocolError
+        Something else.
+    DataError
+        No file of responses.
+    """
+    if isinstance(residuals, (str, Path)):
+        return read_tree(residuals, "responses")
+    if residuals is not None and not isinstance(residuals, xr.DataTree):
+        raise ProtocolError(
+            "residuals are a DataTree that rsacompare.responses made, or a netCDF file of it; got "
+            f"{type(residuals).__name__}"
+        )
+    return residuals
 
 
 def digest(residuals: xr.DataTree | None) -> str | None:
