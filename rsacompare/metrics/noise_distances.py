@@ -137,9 +137,11 @@ def _told(where: str) -> Iterator[None]:
     try:
         yield
     except ValueError as err:
+        if "no noise" in str(err):
+            raise DataError(f"{where}: {err}; leave them out") from err
         raise DataError(
             f"{where}: {err}; shrink the covariance (noise='shrinkage_diag'), take variances "
-            "alone (noise='diag'), or leave out the voxels that are copies or have no noise"
+            "alone (noise='diag'), or leave out the voxels that are copies"
         ) from err
 
 
