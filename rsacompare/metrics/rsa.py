@@ -147,6 +147,8 @@ class RSA(Metric):
                 used |= {"residual_dof": self.residual_dof}
         if self.distance == "crossnobis":
             used |= {"folds": self.folds}
+            if self.noise != "none" and self.residuals is None:
+                used |= {"noise_from": "other folds"}  # cells kept by an older rule have another key
         return used
 
     def prepare_activation(self, activation: xr.DataArray) -> _Network:
