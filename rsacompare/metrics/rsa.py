@@ -148,7 +148,8 @@ class RSA(Metric):
         if self.distance == "crossnobis":
             used |= {"folds": self.folds}
             if self.noise != "none" and self.residuals is None:
-                used |= {"noise_from": "other folds"}  # cells kept by an older rule have another key
+                # said also so that cells kept by the older rule have another key
+                used |= {"noise_from": "other folds"}
         return used
 
     def prepare_activation(self, activation: xr.DataArray) -> _Network:

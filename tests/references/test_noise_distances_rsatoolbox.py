@@ -240,7 +240,7 @@ def test_singular_noise_is_told_with_what_to_do():
     assert np.isfinite(shrunk.vector).all()
     silent = y.copy()
     silent[:, 2] = 4.0
-    with pytest.raises(DataError, match="1 of 9 channels have no noise at all; leave them out$"):
+    with pytest.raises(DataError, match=r"1 of 9 channels have no noise at all; leave them out$"):
         RSA(distance="crossnobis").prepare_response(region(silent, ids))
     wide, ids, _ = measured(voxels=40)
     with pytest.raises(DataError, match="40 channels is singular"):
