@@ -93,7 +93,7 @@ def euclidean(patterns: np.ndarray) -> np.ndarray:
     return np.maximum(_upper(_squares(x)), 0.0) / x.shape[1]
 
 
-def crossvalidated(folds: np.ndarray) -> np.ndarray:
+def crossvalidated(folds: np.ndarray, left: np.ndarray | None = None) -> np.ndarray:
     """Squared Euclidean distance between independent measurements, over the number of channels.
 
     Parameters
@@ -101,6 +101,10 @@ def crossvalidated(folds: np.ndarray) -> np.ndarray:
     folds : (fold, stimulus, channel)
         The same stimuli measured independently; NaN rows where a fold lacks a stimulus. Patterns
         whitened by the noise covariance give the crossnobis distance.
+    left : (fold, stimulus, channel), optional
+        What stands on the left of the products, for fold a in place of x_a: `x_a Σ_a⁻¹`, where a
+        covariance was estimated without that fold. What it holds where a fold lacks a stimulus is
+        not read.
 
     Returns
     -------
@@ -129,29 +133,44 @@ def crossvalidated(folds: np.ndarray) -> np.ndarray:
         raise ValueError(f"folds must be (fold, stimulus, channel), two or more, got {x.shape}")
     n_folds, n, channels = x.shape
     there = np.isfinite(x.sum(axis=2))
-    if there.all():
+    if left is not None and np.shape(left) != x.shape:
+        raise ValueError(f"left must have the shape of folds, {x.shape}, got {np.shape(left)}")
+    if there.all() and left is None:
         x = x - x.mean(axis=(0, 1))
         total = n_folds**2 * _squares(x.mean(axis=0))
         for part in x:
             total -= _squares(part)
         return _upper(total) / (n_folds * (n_folds - 1) * channels)
     x = np.where(there[:, :, None], x, 0.0)
+    left = x if left is None else np.where(there[:, :, None], left, 0.0)
     total = np.zeros((n, n))
     count = np.zeros((n, n))
+    if there.all():
+        left, x = left - left.mean(axis=1, keepdims=True), x - x.mean(axis=1, keepdims=True)
+        whole = x.sum(axis=0)
+        for one, own in zip(left, x, strict=True):
+            total += _crossed(one, whole - own)
+        return _upper(total) / (n_folds * (n_folds - 1) * channels)
     for a in range(n_folds):
-        for b in range(a):
-            both = there[a] & there[b]
-            pairs = np.outer(both, both)
-            product = x[a] @ x[b].T
-            own = np.diag(product)
-            total += pairs * (own[:, None] + own[None] - product - product.T)
-            count += pairs
+        for b in range(n_folds):
+            if a != b:
+                both = there[a] & there[b]
+                pairs = np.outer(both, both)
+                total += pairs * _crossed(left[a], x[b])
+                count += pairs
     shared = _upper(count)
     lonely = np.flatnonzero(shared == 0)
     if len(lonely):
         i, j = (k[lonely[0]] for k in np.triu_indices(n, 1))
         raise ValueError(f"stimuli {i} and {j} have no two folds in common")
     return _upper(total) / shared / channels
+
+
+def _crossed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(x_i - x_j)·(y_i - y_j): (stimulus, stimulus)."""
+    product = x @ y.T
+    own = np.diag(product)
+    return own[:, None] + own[None] - product - product.T
 
 
 def _squares(x: np.ndarray) -> np.ndarray:

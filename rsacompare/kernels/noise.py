@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import cho_solve, eigh, solve_triangular
 
 _SINGULAR = 1e-10  # eigenvalues below this share of the largest are rounding
 
@@ -123,6 +123,35 @@ def whiten(patterns: np.ndarray, cov: np.ndarray) -> np.ndarray:
         A covariance that is singular, up to rounding: channels that are copies or mixtures of
         others, or fewer degrees of freedom than channels.
     """
+    sd, root = _root(cov)
+    flat = (patterns / sd).reshape(-1, len(cov))
+    return solve_triangular(root, flat.T, lower=True).T.reshape(patterns.shape)
+
+
+def precise(patterns: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """Patterns times the inverse of the noise covariance, `x Σ⁻¹`.
+
+    Parameters
+    ----------
+    patterns : (..., channel)
+    cov : (channel, channel)
+
+    Returns
+    -------
+    (..., channel)
+
+    Raises
+    ------
+    ValueError
+        As `whiten`.
+    """
+    sd, root = _root(cov)
+    flat = (patterns / sd).reshape(-1, len(cov))
+    return (cho_solve((root, True), flat.T).T / sd).reshape(patterns.shape)
+
+
+def _root(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations, and the lower Cholesky factor of the correlations."""
     sd = np.sqrt(np.diag(cov))
     alike = cov / np.outer(sd, sd)  # so that a channel of small numbers is not taken for rounding
     lowest, highest = eigh(alike, eigvals_only=True)[[0, -1]]
@@ -131,6 +160,4 @@ def whiten(patterns: np.ndarray, cov: np.ndarray) -> np.ndarray:
             f"the noise covariance of {len(cov)} channels is singular (smallest eigenvalue "
             f"{lowest / highest:.1g} of the largest)"
         )
-    flat = (patterns / sd).reshape(-1, len(cov))
-    root = np.linalg.cholesky(alike)
-    return solve_triangular(root, flat.T, lower=True).T.reshape(patterns.shape)
+    return sd, np.linalg.cholesky(alike)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,12 @@ class RSA(Metric):
         measurements, `repetition` (always there), `run`, `session`; `session+run` where runs are
         counted anew in each session. Name the run where a run repeats a stimulus: repetitions in
         one run share its noise.
-    residuals : DataTree, optional
-        From `rsacompare.responses`, with the subjects, ROIs and voxels of the brain: rows that
-        hold noise alone (of a GLM, say). By default the noise is what repetitions leave after the
-        mean of their stimulus.
+    residuals : DataTree or path, optional
+        From `rsacompare.responses`, or its netCDF file (a relative path in a study file starts at
+        that file), with the subjects, ROIs and voxels of the brain: rows that hold noise alone (of
+        a GLM, say). By default the noise is what repetitions leave after the mean of their
+        stimulus; for `crossnobis` those in other folds, at most five covariances for all folds:
+        one that knows the fold it whitens makes all distances too large.
     residual_dof : int, optional
         Degrees of freedom of the residuals; rows − 1 when absent.
 
@@ -85,7 +88,9 @@ class RSA(Metric):
     What cannot be compared is an error that says where: fewer than three stimuli; a pattern that
     is constant over voxels, also in an ROI of one voxel (`correlation`); NaN; a singular noise
     covariance (copied voxels, or `full` with fewer degrees of freedom than voxels); stimuli shown
-    once (`mahalanobis`, `crossnobis`). One subject has scores and no noise ceiling (NaN).
+    once (`mahalanobis`, `crossnobis`), or in two folds only (`crossnobis` with its noise from
+    repetitions: without one fold there are none; give residuals or `noise="none"`). One subject
+    has scores and no noise ceiling (NaN).
 
     References
     ----------
@@ -115,7 +120,7 @@ class RSA(Metric):
         comparator: str = "spearman",
         noise: str = "shrinkage_diag",
         folds: str = "repetition",
-        residuals: xr.DataTree | None = None,
+        residuals: xr.DataTree | Path | str | None = None,
         residual_dof: int | None = None,
     ):
         for what, name, known in (
@@ -129,7 +134,7 @@ class RSA(Metric):
         self.comparator = comparator
         self.noise = noise
         self.folds = folds
-        self.residuals = residuals
+        self.residuals = noise_distances.read(residuals)
         self.residual_dof = residual_dof
         self.meaning = meaning(distance, comparator, noise, folds, residuals is not None)
 
@@ -142,6 +147,9 @@ class RSA(Metric):
                 used |= {"residual_dof": self.residual_dof}
         if self.distance == "crossnobis":
             used |= {"folds": self.folds}
+            if self.noise != "none" and self.residuals is None:
+                # said also so that cells kept by the older rule have another key
+                used |= {"noise_from": "other folds"}
         return used
 
     def prepare_activation(self, activation: xr.DataArray) -> _Network:

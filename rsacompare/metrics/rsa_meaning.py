@@ -52,6 +52,8 @@ def meaning(distance: str, comparator: str, method: str, folds: str, residuals: 
         else:
             left = "given residuals" if residuals else "repetitions around their stimulus means"
             words += f", with the noise covariance of {left}, {_ESTIMATE[method]}"
+            if distance == "crossnobis" and not residuals:
+                words += ", each level whitened by that of other levels alone"
     sentence = (
         "Representational similarity analysis: the dissimilarity of every two stimuli was "
         f"{words} (where a data set or network is given as dissimilarities, those), and "

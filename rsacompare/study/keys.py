@@ -81,6 +81,12 @@ def check_options(what: str, factory: Any, options: Mapping[str, Any]) -> dict[s
     return checked
 
 
+def paths(factory: Any) -> set[str]:
+    """Options that take a path by their annotation: relative ones start at the study file."""
+    types = _annotations(factory) if callable(factory) else {}
+    return {k for k, kind in types.items() if kind is Path or Path in typing.get_args(kind)}
+
+
 def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
     target = factory.__init__ if inspect.isclass(factory) else factory
     try:

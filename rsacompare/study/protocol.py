@@ -210,6 +210,9 @@ class Study(Table):
             with keys.at(where):
                 factory = find_metric(name)
                 options = keys.check_options(f"metric {name}", factory, choice.options)
+                for option in keys.paths(factory) & options.keys():
+                    if isinstance(options[option], (str, Path)):
+                        options[option] = self.folder / options[option]
                 try:
                     made[label] = metric(name, **options)
                 except (TypeError, ValueError) as err:

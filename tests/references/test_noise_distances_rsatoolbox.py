@@ -61,20 +61,90 @@ def test_covariance_of_residuals(method, rows):
         np.testing.assert_allclose(white @ white.T, expected, rtol=1e-10, atol=1e-10)
 
 
+def without_own_fold(y, ids, run, method="shrinkage_diag"):
+    """Crossnobis by its formula, K = x_a Σ⁻¹ x_b': Σ by rsatoolbox, from runs other than a's."""
+    run = run.astype(str)
+    names, levels = np.unique(ids), np.unique(run)
+    mean = {(i, r): y[(ids == i) & (run == r)].mean(axis=0)
+            for i in names for r in levels if ((ids == i) & (run == r)).any()}  # fmt: skip
+    precision = {}
+    n_blocks = min(5, len(levels))
+    for place, r in enumerate(levels):
+        rest = np.searchsorted(levels, run) % n_blocks != place % n_blocks
+        data = Dataset(y[rest], obs_descriptors={"stimulus": np.searchsorted(names, ids[rest])})
+        precision[r] = prec_from_unbalanced(data, "stimulus", method=method)
+    found = []
+    for i, j in zip(*np.triu_indices(len(names), 1), strict=True):
+        d = {r: mean[names[i], r] - mean[names[j], r]
+             for r in levels if {(names[i], r), (names[j], r)} <= set(mean)}  # fmt: skip
+        found.append(np.mean([d[a] @ precision[a] @ d[b] for a in d for b in d if a != b]))
+    return np.array(found) / y.shape[1]
+
+
 @pytest.mark.parametrize("method", tuple(noise.NOISE))
 @pytest.mark.parametrize("distance", ["mahalanobis", "crossnobis"])
 def test_metric_with_noise_from_repetitions(distance, method):
-    y, ids, run = measured()
+    y, ids, run = measured(runs=7)
     order = np.random.default_rng(2).permutation(len(y))
     made = RSA(distance=distance, noise=method, folds="run").prepare_response(
         region(y[order], ids[order], presentation={"run": run[order]})
     )
-    data = dataset(y, ids, run)
-    precision = prec_from_unbalanced(data, "stimulus", method=method)
-    options = {"cv_descriptor": "run"} if distance == "crossnobis" else {}
-    theirs = calc_rdm(data, distance, descriptor="stimulus", noise=precision, **options)
-    np.testing.assert_allclose(made.vector, theirs.get_vectors()[0], rtol=1e-10, atol=1e-10)
+    if distance == "crossnobis":
+        theirs = without_own_fold(y, ids, run, method)
+    else:
+        data = dataset(y, ids, run)
+        precision = prec_from_unbalanced(data, "stimulus", method=method)
+        theirs = calc_rdm(data, distance, descriptor="stimulus", noise=precision).get_vectors()[0]
+    np.testing.assert_allclose(made.vector, theirs, rtol=1e-9, atol=1e-10)
     assert made.stimulus_id.tolist() == sorted(IDS)
+
+
+def correlated_noise(seed, n=12, voxels=20, repeats=3):
+    """Nothing but noise, alike in all voxels: what a covariance of few rows fits best."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((n * repeats, voxels)) + rng.standard_normal((n * repeats, 1))
+    return y, np.tile([f"s{i:02d}" for i in range(n)], repeats)
+
+
+@pytest.mark.parametrize("method", [*noise.NOISE, "none"])
+def test_crossnobis_of_nothing_is_zero_on_average(method):
+    """Also where the noise covariance comes from the same repetitions."""
+    repeats = 4 if method == "full" else 3  # 24 degrees of freedom without one of them
+    metric = RSA(distance="crossnobis", noise=method)
+    found = np.array([
+        metric.prepare_response(region(*correlated_noise(seed, repeats=repeats))).vector.mean()
+        for seed in range(60)
+    ])  # fmt: skip
+    assert abs(found.mean()) < 4 * found.std(ddof=1) / np.sqrt(len(found))
+
+
+def test_cosines_of_crossnobis_with_nothing_are_zero_whatever_the_network():
+    """A flat RDM would profit most from distances that are all too large."""
+    rng = np.random.default_rng(0)
+    metric = RSA(distance="crossnobis", comparator="cosine")
+    ids = [f"s{i:02d}" for i in range(12)]
+    layers = {"flat": rng.standard_normal((12, 60)), "spiky": rng.standard_normal((12, 2))}
+    ready = [
+        metric.prepare_activation(layer["activation"])
+        for layer in rc.activations({"net": layers}, stimulus_id=ids)["net"].children.values()
+    ]
+    found = []
+    for seed in range(60):
+        brain = metric.prepare_response(region(*correlated_noise(seed)))
+        found.append([float(metric.compare(layer, brain).score()) for layer in ready])
+    mean, se = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
+    assert (np.abs(mean) < 4 * se).all()
+
+
+def test_two_repetitions_leave_no_noise_to_whiten_either_by():
+    y, ids, run = measured(runs=2)
+    with pytest.raises(ProtocolError, match=r"without one of the 2 levels.*noise='none'"):
+        RSA(distance="crossnobis").prepare_response(region(y, ids))
+    assert np.isfinite(RSA(distance="mahalanobis").prepare_response(region(y, ids)).vector).all()
+    plain = RSA(distance="crossnobis", noise="none").prepare_response(region(y, ids))
+    theirs = calc_rdm(dataset(y, ids, run), "crossnobis", descriptor="stimulus",
+                      noise=np.eye(VOXELS), cv_descriptor="run")  # fmt: skip
+    np.testing.assert_allclose(plain.vector, theirs.get_vectors()[0], atol=1e-10)
 
 
 @pytest.mark.parametrize("distance", ["mahalanobis", "crossnobis"])
@@ -107,18 +177,7 @@ def test_unbalanced_repetitions():
     made = RSA(distance="crossnobis", folds="run").prepare_response(
         region(y, ids, presentation={"run": run})
     )
-    data = dataset(y, ids, run)
-    precision = prec_from_unbalanced(data, "stimulus")
-    for (i, j), value in zip(zip(*np.triu_indices(N, 1), strict=True), made.vector, strict=True):
-        products = []
-        difference = {}
-        for r in range(RUNS):
-            a, b = (y[(ids == IDS[k]) & (run == r)] for k in (i, j))
-            if len(a) and len(b):
-                difference[r] = (a - b)[0]
-        for r, d in difference.items():
-            products += [d @ precision @ e for q, e in difference.items() if q != r]
-        assert value == pytest.approx(np.mean(products) / VOXELS, abs=1e-10)
+    np.testing.assert_allclose(made.vector, without_own_fold(y, ids, run), atol=1e-10)
 
 
 @pytest.mark.parametrize("comparator", tuple(correlate.COMPARATORS))
@@ -181,7 +240,7 @@ def test_singular_noise_is_told_with_what_to_do():
     assert np.isfinite(shrunk.vector).all()
     silent = y.copy()
     silent[:, 2] = 4.0
-    with pytest.raises(DataError, match="1 of 9 channels have no noise at all"):
+    with pytest.raises(DataError, match=r"1 of 9 channels have no noise at all; leave them out$"):
         RSA(distance="crossnobis").prepare_response(region(silent, ids))
     wide, ids, _ = measured(voxels=40)
     with pytest.raises(DataError, match="40 channels is singular"):
@@ -189,14 +248,12 @@ def test_singular_noise_is_told_with_what_to_do():
 
 
 def test_one_voxel_and_two_stimuli():
-    y, ids, _ = measured()
+    y, ids, run = measured()
     with pytest.raises(DataError, match="constant over all 1 units or voxels"):
         RSA().prepare_response(region(y[:, :1], ids))
     made = RSA(distance="crossnobis").prepare_response(region(y[:, :1], ids))
-    data = dataset(y[:, :1], ids)
-    precision = prec_from_unbalanced(data, "stimulus", method="full")
-    theirs = calc_rdm(data, "crossnobis", descriptor="stimulus", noise=precision)
-    np.testing.assert_allclose(made.vector, theirs.get_vectors()[0], rtol=1e-10)
+    theirs = without_own_fold(y[:, :1], ids, run, "full")
+    np.testing.assert_allclose(made.vector, theirs, rtol=1e-10)
     few = np.isin(ids, IDS[:2])
     with pytest.raises(DataError, match="2 stimuli"):
         RSA(distance="crossnobis").prepare_response(region(y[few], ids[few]))
@@ -226,13 +283,8 @@ def test_crossnobis_over_the_runs_of_haxby():
     response = node["response"].assign_attrs(subject="sub-01", roi="brain")
     made = RSA(distance="crossnobis", folds="run").prepare_response(response)
     y = response.values.astype(float)
-    stimulus = np.unique(response["stimulus_id"].values, return_inverse=True)[1]
-    run = response["run"].values.astype(float)
-    data = Dataset(y, obs_descriptors={"stimulus": stimulus.astype(float), "run": run})
-    precision = prec_from_unbalanced(data, "stimulus")
-    theirs = calc_rdm(data, "crossnobis", descriptor="stimulus", noise=precision,
-                      cv_descriptor="run")  # fmt: skip
-    np.testing.assert_allclose(made.vector, theirs.get_vectors()[0], rtol=1e-8, atol=1e-10)
+    theirs = without_own_fold(y, response["stimulus_id"].values, response["run"].values)
+    np.testing.assert_allclose(made.vector, theirs, rtol=1e-8, atol=1e-10)
     square = np.zeros((8, 8))
     square[np.triu_indices(8, 1)] = made.vector
     square += square.T

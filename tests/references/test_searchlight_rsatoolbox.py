@@ -185,6 +185,9 @@ def test_noise_that_cannot_be_had():
         rc.searchlight(nets, subject, 4.0, distance="mahalanobis", min_voxels=2)
     with pytest.raises(ProtocolError, match="did you mean 'diag'"):
         rc.searchlight(nets, subject, distance="mahalanobis", noise="diga")
-    nets, subject, _ = volume(repeats=2)  # 9 degrees of freedom for more voxels: singular
+    nets, subject, _ = volume(repeats=2)
+    with pytest.raises(ProtocolError, match="without one of the 2 levels"):
+        rc.searchlight(nets, subject, 6.0, distance="crossnobis", min_voxels=20)
+    nets, subject, _ = volume(repeats=3)  # 9 degrees of freedom for more voxels: singular
     with pytest.raises(DataError, match="no sphere"):
         rc.searchlight(nets, subject, 6.0, distance="crossnobis", noise="full", min_voxels=20)

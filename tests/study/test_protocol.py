@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import rsacompare as rc
 from rsacompare import plugins
 from rsacompare.errors import DataError, ProtocolError
+from rsacompare.schema import store
 from rsacompare.study import keys
 from rsacompare.study.keys import check_options
 from rsacompare.study.protocol import InferenceOptions, Study, load_study
@@ -278,3 +280,31 @@ def test_a_misspelt_file_is_named_once_with_its_folder_and_the_nearest(load, tmp
     with pytest.raises(DataError) as err, keys.at(study.place("brain", "lab")):
         study.locate("brain", "lab")
     assert str(err.value).count("[brain.lab]") == 1
+
+
+def test_residuals_are_a_file_beside_the_study(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    tree = rc.responses(
+        {"s1": rng.standard_normal((30, 4))}, stimulus_id=["rest"] * 30, roi_mask={"V1": [True] * 4}
+    )
+    store.write_netcdf(tree, tmp_path / "noise.nc")
+    file = tmp_path / "study.toml"
+    text = (
+        'name = "n"\n[brain.phantom]\n[networks.phantom]\n[metrics.m]\ntype = "rsa"\n'
+        'distance = "mahalanobis"\nresiduals = "noise.nc"\n'
+    )
+    file.write_text(text)
+    monkeypatch.chdir("/")
+    made = load_study(file).make_metrics()["m"]
+    given = rc.metric("rsa", distance="mahalanobis", residuals=tree)
+    assert made.config() == given.config()
+    ids = np.tile(["a", "b", "c"], 2)
+    brain = rc.responses({"s1": rng.standard_normal((6, 4))}, stimulus_id=ids)["s1"]["response"]
+    brain = brain.assign_attrs(subject="s1", roi="V1")
+    vectors = [m.prepare_response(brain).vector for m in (made, given)]
+    np.testing.assert_array_equal(*vectors)
+    file.write_text(text.replace("noise.nc", "nois.nc"))
+    with pytest.raises(DataError, match=r"\[metrics.m\].*no file .*nois\.nc"):
+        load_study(file).make_metrics()
+    with pytest.raises(ProtocolError, match="netCDF file of it; got dict"):
+        rc.metric("rsa", distance="mahalanobis", residuals={"s1": 1})
