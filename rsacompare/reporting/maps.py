@@ -214,6 +214,8 @@ def voxel_map(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
     _voxel_bar(figure, image, str(extra.get("unit", "")))
     style.stamp(figure, reading.simulated)
     sentence = "Slices along the third voxel axis (k); light grey: no voxel, or none with a value."
+    if extra.get("unit") != "layer":
+        sentence += " Maps of one quantity on this page share their colours."
     if "affine" in extra:
         across, up = _direction(affine[:3, 0]), _direction(affine[:3, 1])
         text = f"left to right: {across}; bottom to top: {up}"
