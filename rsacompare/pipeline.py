@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from rsacompare.datasets.map_files import write_maps
@@ -294,8 +295,13 @@ def answer(result: xr.Dataset) -> list[str]:
             said = f"{counted} of {len(own)} ROIs"
         else:
             said = "; ".join(
-                f"{row.roi} {row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}] "
-                f"{verdict} (corrected p {row.p_fwer:.2g})"
+                f"{row.roi} {row.difference:+.3f} "
+                + (
+                    f"[{row.ci_low:+.3f}, {row.ci_high:+.3f}] {verdict} "
+                    f"(corrected p {row.p_fwer:.2g})"
+                    if np.isfinite([row.ci_low, row.ci_high, row.p_fwer]).all()
+                    else f"{verdict} (no interval)"
+                )
                 for row, verdict in zip(own.itertuples(), verdicts, strict=True)
             )
         lines.append(f"{metric}: {a} − {b}, {OVER[pairing]}: {said}")

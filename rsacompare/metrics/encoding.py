@@ -245,8 +245,14 @@ class Encoding(Metric):
                 f"the principal components of a layer's units that hold {self.variance:.0%} of "
                 "their variance over training stimuli",
             )
+        if self.transform == "log10":
+            said = said.replace(
+                " by ridge regression", " (each unit as log10(x + 0.01)) by ridge regression"
+            )
         if self.folds == "contiguous":
-            said = said.replace("by cross-validation over", "by cross-validation over runs of")
+            said = said.replace(
+                "by cross-validation over", "by cross-validation over contiguous blocks of"
+            )
         if self.min_reliability is not None or self.min_validation is not None:
             rules = [
                 f"{words} {least:g}"

@@ -16,6 +16,8 @@ from rsacompare.reporting.numbers import by_value, shorten
 from rsacompare.reporting.reading import ALPHA, OVER, Curve, Reading
 from rsacompare.reporting.style import CEILING, GREY, INK, Drawing
 
+CEILING_TOLD = "grey: noise ceiling, from its lower to its upper bound (a line where both are one)"
+
 
 @style.drawn
 def answer(reading: Reading) -> Drawing | None:
@@ -57,7 +59,8 @@ def answer(reading: Reading) -> Drawing | None:
             first = column % columns == 0
             axis.set_yticks(range(len(rois)), [shorten(r, 16) for r in rois] if first else [])
             if not stacked or row == 0:
-                axis.set_title(shorten(reading.label(metric), 34), pad=17)
+                most = int(axis.get_position().width * style.WIDTH / 0.068)
+                axis.set_title(titles(reading, metrics, most)[column], pad=17)
             a_right = reading.meaning[metric].get("higher_is_better", True)
             _sides(axis, reading, pair if a_right else pair[::-1])
             last = row == len(pairs) - 1
@@ -85,6 +88,12 @@ def answer(reading: Reading) -> Drawing | None:
         "even where the uncorrected interval leaves out zero; that is no evidence for equality."
     )
     return Drawing("answer", figure, "The answer in one figure", caption)
+
+
+def titles(reading: Reading, metrics: list[str], most: int) -> list[str]:
+    """What each metric is called above its panel: its key in the study where the label is long."""
+    said = [reading.label(m) for m in metrics]
+    return [s if len(s) <= most else shorten(m, most) for s, m in zip(said, metrics, strict=True)]
 
 
 def _reach(values: list[float]) -> float:
@@ -200,14 +209,12 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
         Patch(color=style.colour(reading.networks, n), alpha=0.65, label=shorten(n, 28))
         for n in pair
     ]
-    handles += [
-        style.key_subject(),
-        style.key_interval(reading.confidence),
-        style.key_ceiling(
-            banded=any((c.ceiling_high - c.ceiling_low > 1e-9).any() for c in curves.values())
-        ),
-        style.key_chance(),
-    ]
+    handles += [style.key_subject(), style.key_interval(reading.confidence)]
+    bounded = reading.has_ceiling(metric)
+    if bounded:
+        banded = any((c.ceiling_high - c.ceiling_low > 1e-9).any() for c in curves.values())
+        handles.append(style.key_ceiling(banded=banded))
+    handles.append(style.key_chance())
     style.legend(figure, handles, columns=3)
     style.stamp(figure, reading.simulated)
     counts = by_value({roi: reading.n_subjects(metric, roi) for roi in rois})
@@ -222,8 +229,8 @@ def layer_pairs(reading: Reading, metric: str, pair: tuple[str, str]) -> Drawing
     caption = (
         f"{how} Bars: group mean from the chance level; dots: subjects (n = {counts}); whiskers: "
         f"{reading.confidence * 100:g} % intervals of the mean{over_chance(reading, metric)}; "
-        "grey: noise ceiling, from its lower to its upper bound (a line where the two are one); "
-        "dashed: chance."
+        + (f"{CEILING_TOLD}; " if bounded else "")
+        + "dashed: chance."
     )
     title = f"{pair[0]} beside {pair[1]}: a panel per pair of layers"
     place = reading.pairs.index(pair) if pair in reading.pairs else 0

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rsacompare.reporting import style
 from rsacompare.reporting.numbers import number, shorten
 from rsacompare.reporting.reading import ALPHA, Reading
 from rsacompare.reporting.style import INK, WIDTH, Drawing
+from rsacompare.schema.results import iter_extras
 
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 MOST_SLICES = 24
+BAR_ROOM = 1.1  # inches beside the slices, for a colour bar with a name of up to three lines
 SHORTEST_BAR = 0.9  # inches that the numbers and the name of a colour bar need
 
 
@@ -176,7 +182,8 @@ def _side(reading: Reading, extra: dict[str, Any], dim: str, n: int) -> list[str
 def voxel_map(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarray]) -> Drawing:
     """A mosaic of slices along the third voxel axis, empty slices left out."""
     values, ijk = roles["values"].astype(float), roles["ijk"].astype(int)
-    ijk = ijk - ijk.min(axis=0)
+    start = ijk.min(axis=0)
+    ijk = ijk - start
     shape = ijk.max(axis=0) + 1
     volume = np.full(shape, np.nan)
     volume[tuple(ijk.T)] = values
@@ -184,36 +191,86 @@ def voxel_map(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
     left_out = max(0, len(slices) - MOST_SLICES)
     if left_out:
         slices = slices[np.linspace(0, len(slices) - 1, MOST_SLICES).round().astype(int)]
+    affine = np.array(json.loads(extra["affine"]), dtype=float) if "affine" in extra else np.eye(4)
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    aspect = float(sides[1] / sides[0]) if sides[0] > 0 and sides[1] > 0 else 1.0
     columns = min(6, len(slices))
-    size = (WIDTH - 0.85 - 0.08 * (columns - 1)) / columns
-    tall = float(np.clip(size * shape[1] / shape[0], 0.4, 1.6 * size))
+    size = (WIDTH - BAR_ROOM - 0.08 * (columns - 1)) / columns
+    tall = float(np.clip(size * aspect * shape[1] / shape[0], 0.4, 1.6 * size))
     figure, axes = style.panels(
-        len(slices), columns, tall, width=size, left=0.1, top=0.3, bottom=0.25, gap_x=0.08,
+        len(slices), columns, tall, width=size, left=0.1, top=0.3, bottom=0.32, gap_x=0.08,
         gap_y=0.22,
     )  # fmt: skip
-    finite = values[np.isfinite(values)]
-    signed = finite.size and finite.min() < 0
-    reach = float(np.abs(finite).max()) if finite.size else 1.0
-    low = -reach if signed else 0.0
+    look = _layer_colours(values) if extra.get("unit") == "layer" else _colours(reading, extra)
     image: Any = None
-    offset = int(roles["ijk"].astype(int)[:, 2].min())
     for axis, k in zip(axes, slices, strict=True):
         image = axis.imshow(
-            volume[:, :, k].T, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=reach,
-            origin="lower", interpolation="none", label="slice",
+            volume[:, :, k].T, origin="lower", interpolation="none", label="slice", aspect=aspect,
+            **look,
         )  # fmt: skip
         axis.set(xticks=[], yticks=[], facecolor="#F2F2F2")
-        axis.set_title(f"k = {k + offset}", fontsize=7, pad=2)
+        axis.set_title(f"k = {k + start[2]}", fontsize=7, pad=2)
         axis.spines[:].set_visible(False)
-    height = figure.get_figheight()
-    bar = figure.add_axes(((WIDTH - 0.62) / WIDTH, 0.25 / height, 0.11 / WIDTH,
-                           min(1.8, height - 0.55) / height))  # fmt: skip
-    figure.colorbar(image, cax=bar).set_label(str(extra.get("unit", "")))
+    _voxel_bar(figure, image, str(extra.get("unit", "")))
     style.stamp(figure, reading.simulated)
-    sentence = (
-        "Slices along the third voxel axis, in voxel coordinates; light grey: no voxel, or none "
-        "that has a value."
-    )
+    sentence = "Slices along the third voxel axis (k); light grey: no voxel, or none with a value."
+    if extra.get("unit") != "layer":
+        sentence += " Maps of one quantity on this page share their colours."
+    if "affine" in extra:
+        across, up = _direction(affine[:3, 0]), _direction(affine[:3, 1])
+        text = f"left to right: {across}; bottom to top: {up}"
+        figure.text(0.1 / WIDTH, 0.05 / figure.get_figheight(), text, fontsize=7, color=INK)
+        sentence += (
+            f" From left to right {across}, from bottom to top {up} (L and R are the subject's "
+            "own; by the affine of the image)."
+        )
     if left_out:
         sentence += f" {left_out} slices between them are not shown."
     return Drawing("", figure, extra["title"], f"{extra['caption']} {sentence}".strip())
+
+
+def _direction(step: np.ndarray) -> str:
+    """Where a step along a voxel axis leads, by the largest of its scanner directions."""
+    axis = int(np.abs(step).argmax())
+    ends = ("L → R", "P → A", "I → S")[axis]
+    return ends if step[axis] >= 0 else ends[::-1]
+
+
+def _colours(reading: Reading, extra: dict[str, Any]) -> dict[str, Any]:
+    """One colour scale for all maps of a page that show the same quantity."""
+    alike = [
+        roles["values"].astype(float)
+        for other, roles in iter_extras(reading.result, extra.get("metric"))
+        if other["kind"] == "map"
+        and other.get("shown", 1)
+        and other.get("unit") == extra.get("unit")
+    ]
+    finite = np.concatenate([v[np.isfinite(v)] for v in alike]) if alike else np.empty(0)
+    signed = bool(finite.size and finite.min() < 0)
+    reach = float(np.abs(finite).max()) if finite.size else 1.0
+    return {
+        "cmap": DIVERGING if signed else SEQUENTIAL,
+        "vmin": -reach if signed else 0.0,
+        "vmax": reach,
+    }
+
+
+def _layer_colours(values: np.ndarray) -> dict[str, Any]:
+    """A colour per layer: numbers from 1, with nothing between them."""
+    finite = values[np.isfinite(values)]
+    n = max(2, int(finite.max())) if finite.size else 2
+    return {"cmap": colormaps[SEQUENTIAL].resampled(n), "vmin": 0.5, "vmax": n + 0.5}
+
+
+def _voxel_bar(figure: Figure, image: Any, unit: str) -> None:
+    height = figure.get_figheight()
+    tall = min(1.8, height - 0.62)
+    box = ((WIDTH - BAR_ROOM + 0.15) / WIDTH, 0.32 / height, 0.11 / WIDTH, tall / height)
+    whole = unit == "layer"
+    bar = figure.colorbar(
+        image, cax=figure.add_axes(box), ticks=MaxNLocator(6, integer=True) if whole else None
+    )
+    if whole:
+        bar.ax.minorticks_off()
+    bar.ax.tick_params(length=2)
+    bar.set_label("\n".join(wrap(unit, max(12, int(tall / 0.055)))))

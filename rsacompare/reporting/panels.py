@@ -72,20 +72,23 @@ def roi_panels(reading: Reading, metric: str) -> Drawing:
             axis.set_xlabel("layer" if named else "layer (in order)")
         if i % columns == 0:
             axis.set_ylabel(shorten(str(reading.meaning[metric].get("unit", "score")), 30))
-    style.legend(figure, _keys(reading, networks, per_network), columns=4)
+    bounded = reading.has_ceiling(metric)
+    style.legend(figure, _keys(reading, networks, per_network, bounded), columns=4)
     style.stamp(figure, reading.simulated)
     ceiling = (
         "dotted lines: noise ceiling, which here depends on what is predicted and so on the layer "
-        "(colour of the network)"
+        "(colour of the network); "
         if per_network
-        else "grey: noise ceiling, from its lower to its upper bound (a line where the two are one)"
+        else f"{figures.CEILING_TOLD}; "
+        if bounded
+        else ""
     )
     caption = (
         "Layers of each network from input (left) to output (right)"
         + ("" if ordinal else ", one network after the other")
         + f". Markers: group mean; small dots beside them: subjects; whiskers: "
         f"{reading.confidence * 100:g} % intervals of the mean{over_chance(reading, metric)}; "
-        f"{ceiling}; dashed: chance."
+        f"{ceiling}dashed: chance."
         + (" Networks are shifted sideways a little." if ordinal else "")
     )
     return Drawing("roi-panels", figure, "A panel per ROI: all layers side by side", caption)
@@ -127,7 +130,7 @@ def depth_curves(reading: Reading, metric: str) -> Drawing | None:
             axis.set_xlabel("relative depth of the layer")
         if i % columns == 0:
             axis.set_ylabel(shorten(str(reading.meaning[metric].get("unit", "score")), 30))
-    keys = _keys(reading, networks, per_network)
+    keys = _keys(reading, networks, per_network, reading.has_ceiling(metric))
     style.legend(figure, [*keys[: len(networks)], *keys[-2:]], columns=4)
     style.stamp(figure, reading.simulated)
     caption = (
@@ -173,8 +176,15 @@ def _ticks(
     ]
 
 
-def _keys(reading: Reading, networks: list[str], per_network: bool) -> list[Line2D | Patch]:
-    """Legend: the networks, then subject, interval, ceiling, chance."""
+def _keys(
+    reading: Reading, networks: list[str], per_network: bool, bounded: bool
+) -> list[Line2D | Patch]:
+    """Legend: the networks, then subject, interval, ceiling (where there is one), chance."""
+    ceiling = (
+        Line2D([], [], color=GREY, lw=1, ls=":", label="noise ceiling (per network)")
+        if per_network
+        else style.key_ceiling()
+    )
     return [
         *[
             Line2D(
@@ -189,9 +199,7 @@ def _keys(reading: Reading, networks: list[str], per_network: bool) -> list[Line
         ],
         style.key_subject(),
         style.key_interval(reading.confidence),
-        Line2D([], [], color=GREY, lw=1, ls=":", label="noise ceiling (per network)")
-        if per_network
-        else style.key_ceiling(),
+        *([ceiling] if bounded else []),
         style.key_chance(),
     ]
 

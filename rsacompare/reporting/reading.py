@@ -152,6 +152,11 @@ class Reading:
         told = self.inference.get(name, {})
         return {m: told[m] for m in self.metrics if told.get(m)}
 
+    def has_ceiling(self, metric: str) -> bool:
+        """Whether any cell has a noise ceiling (one subject alone may have none)."""
+        held = self.result[["group_ceiling_low", "group_ceiling_high"]].sel(metric=metric)
+        return any(bool(np.isfinite(v).any()) for v in held.values())
+
     def axis(self, metric: str) -> str:
         """Axis label with unit."""
         unit = str(self.meaning[metric].get("unit", ""))

@@ -11,6 +11,7 @@ from rsacompare.reporting.methods import sign_flip_floor
 from rsacompare.reporting.numbers import counted, interval, listing, number, p_value
 from rsacompare.reporting.reading import ALPHA, OVER, Reading, Row
 
+MOST_IN_LINE = 3  # findings told in one paragraph; more of them stand in lines of their own
 MOST_PAIRS = 5  # told in words beside the first; the table has all
 
 
@@ -31,7 +32,7 @@ def _won(reading: Reading, rows: list[Row]) -> str:
             f"{listing(reading.networks)} only."
         )
     pairs = [p for p in reading.pairs if reading.rows(None, p, reading.pairing)]
-    text = _first_pair(reading, rows, pairs[0])
+    text = _first_pair(reading, rows, pairs[0]) + _otherwise(reading, pairs[0])
     return f"{text} {_other_pairs(reading, pairs[1:])}" if len(pairs) > 1 else text
 
 
@@ -44,7 +45,34 @@ def _first_pair(reading: Reading, rows: list[Row], pair: tuple[str, str]) -> str
     lead = f"{torn[0].upper()}{torn[1:]}, so no single network won: {over}, " if torn else (
         f"{over[0].upper()}{over[1:]}, "
     )  # fmt: skip
-    return f"{lead}between {pair[0]} and {pair[1]}, {'; '.join(clauses)}."
+    apart = ";\n– " if len(clauses) > MOST_IN_LINE else "; "
+    first = f":{apart[1:]}" if len(clauses) > MOST_IN_LINE else ", "
+    return f"{lead}between {pair[0]} and {pair[1]}{first}{apart.join(clauses)}."
+
+
+def _otherwise(reading: Reading, pair: tuple[str, str]) -> str:
+    """Winners that another way to pair the layers names and this one does not."""
+    named = {(r.metric, r.roi): r.winner for r in reading.rows(None, pair, reading.pairing)}
+    told = []
+    for pairing in ("mean", "depth", "best"):
+        rows = reading.rows(None, pair, pairing) if pairing != reading.pairing else []
+        found = []
+        for metric in reading.metrics:
+            own = [row for row in rows if row.metric == metric]
+            for network in pair:
+                won = [
+                    row
+                    for row in own
+                    if row.winner == network and named.get((metric, row.roi)) != network
+                ]
+                if won:
+                    found.append(
+                        f"{network} by {reading.label(metric)} in {_where(won, own)} "
+                        f"({_largest(won)})"
+                    )
+        if found:
+            told.append(f"{OVER[pairing]}, {listing(found, most=4)}")
+    return f"\nOther pairings of layers name more winners: {'; '.join(told)}." if told else ""
 
 
 def _other_pairs(reading: Reading, pairs: list[tuple[str, str]]) -> str:
@@ -133,7 +161,8 @@ def _size(row: Row) -> str:
     low, high = row.ci_low, row.ci_high
     if row.difference < 0:
         low, high = -high, -low
-    return f"{number(abs(row.difference))} {interval(low, high)}"
+    known = np.isfinite(low) and np.isfinite(high)
+    return f"{number(abs(row.difference))} {interval(low, high) if known else '(no interval)'}"
 
 
 def _disagreement(reading: Reading, rows: list[Row]) -> str:

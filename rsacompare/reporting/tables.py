@@ -11,20 +11,27 @@ import numpy as np
 from rsacompare.reporting.numbers import MISSING, counted, interval, number, p_value
 from rsacompare.reporting.reading import ALPHA, PAIRINGS, Reading, Row
 
+MOST_ACROSS = 5  # metrics side by side on a page
 CHOSEN = re.compile(r"best layer chosen in (\d+) ?% \(.*?\) and (\d+) ?% \(.*?\)(?:; |$)")
 
 
 def verdict_tables(reading: Reading) -> list[dict[str, Any]]:
-    """Who is closer: a table per contrast, ROIs down, metrics across."""
+    """Who is closer: a table per contrast, ROIs down and metrics across; many metrics down."""
     found = []
     for pair in reading.pairs:
         rows = reading.rows(None, pair, reading.pairing)
         metrics = [m for m in reading.metrics if m in {r.metric for r in rows}]
         rois = [r for r in reading.result["roi"].values.astype(str) if r in {x.roi for x in rows}]
         cells = {(r.roi, r.metric): _verdict_cell(r) for r in rows}
-        lines = [(roi, [cells.get((roi, m)) for m in metrics]) for roi in rois]
+        turned = len(metrics) > MOST_ACROSS and len(rois) < len(metrics)
+        lines = (
+            [(m, [cells.get((roi, m)) for roi in rois]) for m in metrics]
+            if turned
+            else [(roi, [cells.get((roi, m)) for m in metrics]) for roi in rois]
+        )
         if lines:
-            found.append({"pair": pair, "metrics": metrics, "lines": lines})
+            across = rois if turned else metrics
+            found.append({"pair": pair, "across": across, "turned": turned, "lines": lines})
     return found
 
 

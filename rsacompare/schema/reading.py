@@ -51,7 +51,10 @@ def load_activations(source: str | Path, **options: Any) -> xr.DataTree:
         try:
             return load_rdms(path, "network", **options)
         except (DataError, LabelError) as err:
-            hint = "; an npz of activations needs the keys 'stimulus_id' and 'layers'"
+            hint = (
+                "; if it holds activations, not RDMs: their npz needs the keys 'stimulus_id' and "
+                "'layers', the names of its (stimulus, unit) arrays from input to output"
+            )
             raise type(err)(f"{err}{hint if path.suffix == '.npz' else ''}") from err
     if path.suffix.lower() in (".keras", ".tflite"):
         raise ProtocolError(_runs(source))

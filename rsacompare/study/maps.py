@@ -159,7 +159,8 @@ def _of_subject(
                 "shape": list(grid.shape),
                 "file": f"{label}_{subject}_{file}",
                 "volume_names": volume_names,
-                "shown": shown,
+                # halves of few stimuli may score no voxel at all: a file then, and no empty panel
+                "shown": shown and bool(np.isfinite(values[inside]).any()),
             }
         )
 

@@ -199,6 +199,16 @@ def test_the_answer_is_one_line_a_metric(tiny):
         assert f"{row.roi} {row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]" in line
 
 
+def test_the_answer_without_an_interval_says_so(tiny):
+    result = pipeline.run(tiny.file)
+    for bound in ("ci_low", "ci_high", "p_fwer"):
+        result[f"contrast_{bound}"] = result[f"contrast_{bound}"] * np.nan
+    result["contrast_verdict"][:] = "undecided"
+    (line,) = pipeline.answer(result)
+    assert "nan" not in line
+    assert line.count("undecided (no interval)") == 2
+
+
 def test_the_answer_over_many_rois_is_counted(tiny):
     for rois in tiny.brain.values():
         rois.update({"V1": rois["EVC"], "V2": rois["IT"]})

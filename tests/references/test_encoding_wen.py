@@ -366,3 +366,10 @@ def test_without_a_split_outer_folds_hold_whole_blocks(folds):
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ProtocolError, match=message):
         Encoding(**options)
+
+
+def test_the_meaning_tells_the_transform_and_the_folds():
+    said = Encoding(transform="log10", features="components", folds="contiguous").meaning.sentence
+    assert "(each unit as log10(x + 0.01)) by ridge regression" in said
+    assert "cross-validation over contiguous blocks of training stimuli" in said
+    assert "log10" not in Encoding().meaning.sentence

@@ -53,6 +53,9 @@ MEANINGS = {
         options={"alphas": [1.0, 10.0, 100.0]},
     ),
 }
+MEANINGS |= {
+    name: _meaning(name.upper(), f"Gram by {name}.") for name in ("cka", "pcm", "procrustes")
+}
 
 
 def fake_result(

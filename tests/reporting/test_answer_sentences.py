@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rsacompare.reporting import sentences
+from rsacompare.reporting import figures, numbers, sentences, tables
 from rsacompare.reporting.reading import Reading
 
 
@@ -152,3 +152,52 @@ def test_a_missing_verdict_is_undecided(told):
     (won, _, _), reading = told({"*": "a", "rsa": ""}, metrics=("rsa",))
     assert {row.outcome for row in reading.contrasts} == {"undecided"}
     assert "undecided in both ROIs" in won
+
+
+def test_a_winner_that_only_another_pairing_names_is_said_on_the_first_page(told):
+    (won, _, _), reading = told({"*": "undecided"}, metrics=("rsa",))
+    assert "Other pairings" not in won
+    result = reading.result.copy()
+    best = result["contrast_pairing"].values.astype(str) == "best"
+    result["contrast_verdict"] = result["contrast_verdict"].where(~best, "b")
+    result["contrast_difference"] = abs(result["contrast_difference"]) * np.where(best, -1, 1)
+    again = Reading(result)
+    won = sentences.answer(again)[0][1]
+    assert "RSA is undecided in both ROIs" in won
+    line = won.split("\n")[1]
+    assert line.startswith("Other pairings of layers name more winners: best layer against best")
+    assert "net1 by RSA in both ROIs (by up to" in line
+    assert "net0" not in line
+    assert "averaged" not in line
+
+
+def test_many_metrics_have_a_line_each_and_a_row_each(told):
+    metrics = ("decoding", "rsa", "encoding", "cka", "pcm", "procrustes")
+    (won, _, _), reading = told({"*": "a"}, metrics=metrics)
+    assert [line.split(" finds ")[0] for line in won.split("\n")[1:]] == [
+        f"– {reading.label(m)}" for m in metrics
+    ]
+    (table,) = tables.verdict_tables(reading)
+    assert table["turned"]
+    assert table["across"] == ["V1", "LOC"]
+    assert [name for name, _ in table["lines"]] == list(metrics)
+    row = next(r for r in reading.rows("rsa", None, "mean") if r.roi == "LOC")
+    cell = dict(table["lines"])["rsa"][1]
+    assert cell["difference"] == numbers.number(row.difference, signed=True)
+
+
+def test_a_difference_without_an_interval_is_said_to_have_none(told):
+    _, reading = told({"*": "undecided"}, metrics=("rsa",), rois=("V1",))
+    result = reading.result.copy()
+    for bound in ("contrast_ci_low", "contrast_ci_high"):
+        result[bound] = result[bound] * np.nan
+    won = sentences.answer(Reading(result))[0][1]
+    assert "(no interval) for net0, in V1)" in won
+    assert "–" not in won
+
+
+def test_a_long_label_gives_way_to_the_metrics_key_in_the_study(told):
+    _, reading = told({"*": "a"}, metrics=("rsa", "encoding"))
+    assert figures.titles(reading, ["rsa", "encoding"], 3) == ["RSA", "e…g"]
+    reading.meaning["rsa"]["label"] = "linear decoding of categories, pairwise identification"
+    assert figures.titles(reading, ["rsa", "encoding"], 20) == ["rsa", "encoding"]

@@ -6,12 +6,13 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from rsacompare.reporting import extras, figures, maps, panels, style
 from rsacompare.reporting.reading import Reading
-from rsacompare.schema.results import iter_extras
+from rsacompare.schema.results import add_extra, iter_extras
 
 PAIR = ("sim-alexnet", "sim-resnet50")
 
@@ -385,3 +386,79 @@ def test_simulated_figures_say_so_themselves(phantom, real):
         for drawing in (figures.answer(reading), maps.score_maps(reading, "rsa")):
             texts = [t.get_text() for t in drawing.figure.texts]
             assert ("SIMULATED DATA" in texts) == expected
+
+
+def _volume(reading, unit="r", affine=None, scale=1.0, **more):
+    """A reading whose only extra is a map of 2 x 3 x 2 voxels."""
+    ijk = np.stack(np.meshgrid(range(2), range(3), range(2), indexing="ij"), -1).reshape(-1, 3)
+    values = scale * np.arange(1.0, 13.0)
+    extra = {
+        "kind": "map", "metric": "rsa", "title": "map, sub-01", "caption": "A map.", "unit": unit,
+        "roles": ["values", "ijk"], "prefix": "none",
+    }  # fmt: skip
+    if affine is not None:
+        extra["affine"] = json.dumps(affine)
+    return maps.voxel_map(reading, extra | more, {"values": values, "ijk": ijk})
+
+
+def test_a_map_says_which_way_it_lies_and_keeps_the_shape_of_its_voxels(real):
+    affine = [[-3.0, 0, 0, 60], [0, 0, 4.0, 0], [0, -6.0, 0, 0], [0, 0, 0, 1]]
+    drawing = _volume(real, affine=affine)
+    said = [t.get_text() for t in drawing.figure.texts]
+    assert "left to right: R → L; bottom to top: S → I" in said
+    assert "From left to right R → L, from bottom to top S → I" in drawing.caption
+    assert [a.get_aspect() for a in drawing.figure.axes if a.images] == [2.0, 2.0]
+    without = _volume(real)
+    assert not any("→" in t.get_text() for t in without.figure.texts)
+
+
+def test_best_layers_have_a_colour_each(real):
+    drawing = _volume(real, unit="layer", scale=0.25)
+    image = drawing.figure.axes[0].images[0]
+    assert image.get_clim() == (0.5, 3.5)
+    assert image.cmap.N == 3
+
+
+def test_maps_of_one_quantity_on_a_page_share_their_colours(real_result):
+    result = real_result.copy()
+    for size, unit, shown in (
+        (1.0, "r", True),
+        (5.0, "r", True),
+        (9.0, "r", False),
+        (7, "x", True),
+    ):
+        result = add_extra(
+            result,
+            kind="map",
+            metric="rsa",
+            title="t",
+            caption="c",
+            unit=unit,
+            shown=shown,
+            arrays={
+                "values": xr.DataArray(np.array([size, -0.5, 0.1]), dims="voxel"),
+                "ijk": xr.DataArray(np.arange(9).reshape(3, 3), dims=("voxel", "axis")),
+            },
+        )
+    reading = Reading(result)
+    limits = [
+        maps.voxel_map(reading, extra, roles).figure.axes[0].images[0].get_clim()
+        for extra, roles in iter_extras(result, "rsa")
+        if extra["kind"] == "map" and extra["shown"]
+    ]
+    assert limits == [(-5, 5), (-5, 5), (-7, 7)]
+
+
+def test_no_ceiling_is_explained_where_there_is_none(real_result):
+    bare = real_result.copy()
+    for name in ("ceiling_low", "ceiling_high", "group_ceiling_low", "group_ceiling_high"):
+        bare[name] = bare[name] * np.nan
+    for result, told in ((real_result, True), (bare, False)):
+        reading = Reading(result)
+        for drawing in (
+            panels.roi_panels(reading, "rsa"),
+            figures.layer_pairs(reading, "rsa", reading.pairs[0]),
+        ):
+            keys = [t.get_text() for t in drawing.figure.legends[0].get_texts()]
+            assert ("noise ceiling" in " ".join(keys)) is told
+            assert ("noise ceiling" in drawing.caption) is told

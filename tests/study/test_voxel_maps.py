@@ -104,6 +104,25 @@ def test_pages_show_the_first_subject_and_keep_the_others_as_files(study, tmp_pa
     assert "noise ceiling, sub" not in (tmp_path / "rsa.html").read_text(encoding="utf-8")
 
 
+def test_a_map_without_any_value_is_no_panel():
+    rng = np.random.default_rng(0)
+    ids = [f"s{i}" for i in range(8)]  # four folds of two: a half of them leaves one in each
+    ijk = np.stack(np.meshgrid(range(3), range(3), range(2), indexing="ij"), -1).reshape(-1, 3)
+    place = {f"voxel_{axis}": 3.0 * ijk[:, i] for i, axis in enumerate("xyz")}
+    brain = rc.responses(
+        {"sub-01": rng.standard_normal((8, 18))}, stimulus_id=ids, neuroid=place, roi_mask=None
+    )
+    layers = {name: rng.standard_normal((8, 5)) for name in ("a", "b")}
+    nets = rc.activations({"n": layers}, stimulus_id=ids)
+    result = rc.infer(rc.compare(nets, brain, ["encoding"]), n_bootstrap=10, n_permutations=10)
+    found = maps_of(result, "sub-01")
+    for extra, roles in found.values():
+        assert bool(extra["shown"]) == bool(np.isfinite(roles["values"]).any()), extra["title"]
+    assert not found["n_score"][0]["shown"]
+    assert found["n_best-layer"][0]["shown"]
+    assert np.isfinite(found["n_score"][1]["volumes"]).any()  # the layers' own, in the file
+
+
 def test_no_grid_no_maps_and_no_folder(study, tmp_path):
     brain, _, _ = study
     bare = rc.responses({"s": brain["sub-01"]["response"].values[:, :4]},
