@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.kernels import gram, resample, shrinkage, sparse
+from rsacompare.kernels import gram, shrinkage, sparse
 from rsacompare.metrics import decoding_options as options
+from rsacompare.metrics import voxels
 from rsacompare.metrics.base import Metric
 from rsacompare.metrics.decoding_rows import Rows, item_features, sort_out
 from rsacompare.metrics.identification import IdentificationEvidence, count_above
@@ -112,7 +113,8 @@ class Decoding(Metric):
         others; or count as 0.
     n_folds : int
         Without a split, cross-validation over stimuli (categories) in so many folds, at most one
-        per two (predictions are centred within folds, and one item alone says nothing).
+        per two (predictions are centred within folds, and one item alone says nothing). With a
+        coordinate `time_block` folds of stimuli, those that choose `alpha` too, hold whole blocks.
     random_state : int, optional
         Of the folds.
 
@@ -221,9 +223,12 @@ class Decoding(Metric):
             held = gram.train(train, n_voxels, least_squares=self.estimator == "ols")
             part = self._part(rows, rows.train, rows.scored, held, n_voxels)
             return _Response((part,), known, None)
-        unique, place = np.unique(rows.item, return_inverse=True)
+        unique, first, place = np.unique(rows.item, return_index=True, return_inverse=True)
         n_folds = min(self.n_folds, len(unique) // 2)
-        fold = resample.folds(unique, n_folds, self.random_state)  # type: ignore[arg-type]
+        # neighbours in time resemble each other: both in one fold, where items are time points
+        block = rows.block[first] if rows.block is not None and self.items == "stimuli" else None
+        seed: Any = self.random_state
+        fold = voxels.folds_of(unique, block, n_folds, "random", seed, rows.where)
         of_row = fold[place]
         trained = gram.train_folds(
             rows.values, of_row, n_voxels, least_squares=self.estimator == "ols"
@@ -313,11 +318,12 @@ class Decoding(Metric):
         inner: dict[int, gram.Training] = {}
         fold = np.zeros(len(ids), dtype=int)
         if self.estimator == "ridge" and self.alpha == "cv":
-            unique, place = np.unique(ids, return_inverse=True)
+            unique, first, place = np.unique(ids, return_index=True, return_inverse=True)
             n_folds = max(2, min(self.n_inner_folds, len(unique) // 2))
             seed: Any = self.random_state
             values = rows.values[train]
-            fold = resample.folds(unique, n_folds, seed)[place]
+            block = None if rows.block is None else rows.block[train][first]
+            fold = voxels.folds_of(unique, block, n_folds, "random", seed, rows.where)[place]
             inner = gram.train_folds(values, fold, n_voxels, least_squares=False)
         return _Part(training, ids, rows.item[scored], rows.values[scored], values, inner, fold)
 
