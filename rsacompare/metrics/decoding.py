@@ -88,7 +88,9 @@ class Decoding(Metric):
     alpha : float or "cv"
         Penalty of ``ridge``, or the best of `alphas` for each unit: the largest mean correlation
         over `n_inner_folds` folds of the training stimuli (at most one per two stimuli), voxels
-        selected anew in each.
+        selected anew in each. Without a split the predictions of every fold are then brought to
+        one spread per unit (score ``profile``): folds of unlike penalties, pooled, would score
+        noise at about +0.015.
     alphas : sequence of float
     n_inner_folds : int
     score : {"profile", "pattern", "pairwise", "n_way"}
@@ -247,7 +249,10 @@ class Decoding(Metric):
                 part.train_id, activation.stimulus_id, response.where, activation.where
             )
             y = np.asarray(activation.values[row], dtype=np.float64)
-            predicted.append(self._predict(part, y))
+            made = self._predict(part, y)
+            if response.fold is not None and self.alpha == "cv" and self.score == "profile":
+                made = _evened(made, part.item, y) if self.estimator == "ridge" else made
+            predicted.append(made)
             shown.append(part.item)
             standard.append((np.unique(part.item), y.mean(axis=0), _spread(y)))
         ids, mean, variance, count = labels.group_rows(
@@ -347,6 +352,19 @@ class Decoding(Metric):
                 )
             asked = asked.get(roi, asked.get("*"))
         return max(1, rows.values.shape[1]) if asked == "all" else asked
+
+
+def _evened(predicted: np.ndarray, item: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Predictions of a fold that vary as much over its items as the unit did in training.
+
+    A penalty that was chosen by correlation may be any where there is no signal, and the items of
+    the other folds chose it: pooling folds of unlike spread scores noise above zero.
+    """
+    means = labels.group_rows(predicted, item)[1]
+    centre, sd = means.mean(axis=0), means.std(axis=0)
+    live = sd > 1e-12 * np.abs(means).max(axis=0)
+    factor = np.where(live, _spread(y) / np.where(live, sd, 1.0), 1.0)
+    return centre + (predicted - centre) * factor
 
 
 def _spread(y: np.ndarray) -> np.ndarray:

@@ -127,3 +127,18 @@ def test_folds_that_choose_a_penalty_hold_whole_blocks():
     lone = response.assign_coords(time_block=("presentation", np.where(part == "train", "a", "b")))
     with pytest.raises(DataError, match="all 128 stimuli are of one time block"):
         Decoding(20, estimator="ridge", alpha="cv").prepare_response(lone)
+
+
+def test_a_penalty_chosen_in_each_fold_does_not_lift_noise():
+    scores = []
+    for seed in range(40):
+        rng = np.random.default_rng(77_000 + seed)
+        names = np.array([f"s{i:02d}" for i in range(60)])
+        brain = arrays.responses({"s": rng.standard_normal((60, 60))}, stimulus_id=names)
+        acts = arrays.activations({"n": {"l": rng.standard_normal((60, 60))}}, stimulus_id=names)
+        metric = Decoding("all", estimator="ridge", alpha="cv", random_state=seed)
+        evidence = evidence_of(metric, acts["n/l"]["activation"], brain["s"]["response"])
+        scores.append(float(evidence.score()))
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    assert error < 0.005  # pooled as they were the folds gave +0.014
+    assert abs(np.mean(scores)) < 2.5 * error
