@@ -268,6 +268,32 @@ def fitted_sd(hats: Hats, y: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.sqrt((fitted**2).sum(axis=0) / len(y))
 
 
+def noise_gain(hats: Hats, chosen: np.ndarray) -> np.ndarray:
+    """Standard deviation over evaluated stimuli of what noise of unit variance would predict.
+
+    The root mean square of the hat matrix, its rows less their mean over the evaluated stimuli: it
+    depends on the features and the penalty alone.
+
+    Parameters
+    ----------
+    hats : Hats
+    chosen : (target,) int
+        Index into ``hats.alphas``.
+
+    Returns
+    -------
+    (target,)
+        0 where the evaluated stimuli cannot be told apart.
+    """
+    found = np.zeros(len(hats.alphas))
+    for index in np.unique(chosen):
+        hat = hats.final[index]
+        spread = hat - hat.mean(axis=0)
+        if np.abs(spread).max(initial=0.0) > 1e-12 * np.abs(hat).max(initial=0.0):
+            found[index] = np.sqrt((spread**2).sum() / len(hat))
+    return found[chosen]
+
+
 def as_fitted(hats: Hats, y: np.ndarray) -> np.ndarray:
     """Responses as these hats take them: centred, or as they are where there is no intercept."""
     return centred(y) if hats.intercept else np.asarray(y, dtype=np.float64)

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.kernels import gram, resample, shrinkage, sparse
+from rsacompare.kernels import gram, shrinkage, sparse
 from rsacompare.metrics import decoding_options as options
+from rsacompare.metrics import voxels
 from rsacompare.metrics.base import Metric
 from rsacompare.metrics.decoding_rows import Rows, item_features, sort_out
 from rsacompare.metrics.identification import IdentificationEvidence, count_above
@@ -87,7 +88,9 @@ class Decoding(Metric):
     alpha : float or "cv"
         Penalty of ``ridge``, or the best of `alphas` for each unit: the largest mean correlation
         over `n_inner_folds` folds of the training stimuli (at most one per two stimuli), voxels
-        selected anew in each.
+        selected anew in each. Without a split the predictions of every fold are then brought to
+        one spread per unit (score ``profile``): folds of unlike penalties, pooled, would score
+        noise at about +0.015.
     alphas : sequence of float
     n_inner_folds : int
     score : {"profile", "pattern", "pairwise", "n_way"}
@@ -112,7 +115,8 @@ class Decoding(Metric):
         others; or count as 0.
     n_folds : int
         Without a split, cross-validation over stimuli (categories) in so many folds, at most one
-        per two (predictions are centred within folds, and one item alone says nothing).
+        per two (predictions are centred within folds, and one item alone says nothing). With a
+        coordinate `time_block` folds of stimuli, those that choose `alpha` too, hold whole blocks.
     random_state : int, optional
         Of the folds.
 
@@ -221,9 +225,12 @@ class Decoding(Metric):
             held = gram.train(train, n_voxels, least_squares=self.estimator == "ols")
             part = self._part(rows, rows.train, rows.scored, held, n_voxels)
             return _Response((part,), known, None)
-        unique, place = np.unique(rows.item, return_inverse=True)
+        unique, first, place = np.unique(rows.item, return_index=True, return_inverse=True)
         n_folds = min(self.n_folds, len(unique) // 2)
-        fold = resample.folds(unique, n_folds, self.random_state)  # type: ignore[arg-type]
+        # neighbours in time resemble each other: both in one fold, where items are time points
+        block = rows.block[first] if rows.block is not None and self.items == "stimuli" else None
+        seed: Any = self.random_state
+        fold = voxels.folds_of(unique, block, n_folds, "random", seed, rows.where)
         of_row = fold[place]
         trained = gram.train_folds(
             rows.values, of_row, n_voxels, least_squares=self.estimator == "ols"
@@ -242,7 +249,10 @@ class Decoding(Metric):
                 part.train_id, activation.stimulus_id, response.where, activation.where
             )
             y = np.asarray(activation.values[row], dtype=np.float64)
-            predicted.append(self._predict(part, y))
+            made = self._predict(part, y)
+            if response.fold is not None and self.alpha == "cv" and self.score == "profile":
+                made = _evened(made, part.item, y) if self.estimator == "ridge" else made
+            predicted.append(made)
             shown.append(part.item)
             standard.append((np.unique(part.item), y.mean(axis=0), _spread(y)))
         ids, mean, variance, count = labels.group_rows(
@@ -313,11 +323,12 @@ class Decoding(Metric):
         inner: dict[int, gram.Training] = {}
         fold = np.zeros(len(ids), dtype=int)
         if self.estimator == "ridge" and self.alpha == "cv":
-            unique, place = np.unique(ids, return_inverse=True)
+            unique, first, place = np.unique(ids, return_index=True, return_inverse=True)
             n_folds = max(2, min(self.n_inner_folds, len(unique) // 2))
             seed: Any = self.random_state
             values = rows.values[train]
-            fold = resample.folds(unique, n_folds, seed)[place]
+            block = None if rows.block is None else rows.block[train][first]
+            fold = voxels.folds_of(unique, block, n_folds, "random", seed, rows.where)[place]
             inner = gram.train_folds(values, fold, n_voxels, least_squares=False)
         return _Part(training, ids, rows.item[scored], rows.values[scored], values, inner, fold)
 
@@ -341,6 +352,19 @@ class Decoding(Metric):
                 )
             asked = asked.get(roi, asked.get("*"))
         return max(1, rows.values.shape[1]) if asked == "all" else asked
+
+
+def _evened(predicted: np.ndarray, item: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Predictions of a fold that vary as much over its items as the unit did in training.
+
+    A penalty that was chosen by correlation may be any where there is no signal, and the items of
+    the other folds chose it: pooling folds of unlike spread scores noise above zero.
+    """
+    means = labels.group_rows(predicted, item)[1]
+    centre, sd = means.mean(axis=0), means.std(axis=0)
+    live = sd > 1e-12 * np.abs(means).max(axis=0)
+    factor = np.where(live, _spread(y) / np.where(live, sd, 1.0), 1.0)
+    return centre + (predicted - centre) * factor
 
 
 def _spread(y: np.ndarray) -> np.ndarray:

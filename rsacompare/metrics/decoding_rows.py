@@ -31,6 +31,8 @@ class Rows:
     shown : (stimulus,) str
         Every stimulus that was shown, in whatever split.
     where : str
+    block : (presentation,) str, optional
+        Where presentations follow each other in time.
     """
 
     values: np.ndarray
@@ -42,6 +44,7 @@ class Rows:
     members: dict[str, np.ndarray] = field(default_factory=dict)
     shown: np.ndarray = field(default_factory=lambda: np.array([], dtype=str))
     where: str = "responses"
+    block: np.ndarray | None = None
 
 
 def sort_out(response: xr.DataArray, items: str) -> Rows:
@@ -76,9 +79,13 @@ def sort_out(response: xr.DataArray, items: str) -> Rows:
         if "category" in response.coords
         else np.full(len(ids), "")
     )
+    block = None
+    if "time_block" in response.coords:
+        block = response["time_block"].values.astype(str)
     imagined = split == "imagery"
     if items != "imagery":
         values, ids, split, category = (a[~imagined] for a in (values, ids, split, category))
+        block = None if block is None else block[~imagined]
     elif not imagined.any():
         raise ProtocolError(
             f"{where}: items='imagery' needs presentations marked split 'imagery', there are none; "
@@ -105,7 +112,7 @@ def sort_out(response: xr.DataArray, items: str) -> Rows:
                 f"{where}: {n} {what} and no split; to train and test on different "
                 f"ones decoding needs at least {2 * FEWEST_TRAINING_STIMULI} {what}"
             )
-        return Rows(values, ids, item, every, every, True, members, shown, where)
+        return Rows(values, ids, item, every, every, True, members, shown, where, block)
     train = split == "train"
     if items == "imagery" and not train.any():
         train = split == ""
@@ -126,7 +133,7 @@ def sort_out(response: xr.DataArray, items: str) -> Rows:
             "give each stimulus one split"
         )
     _require_categories(item, ids, scored, where)
-    return Rows(values, ids, item, train, scored, False, members, shown, where)
+    return Rows(values, ids, item, train, scored, False, members, shown, where, block)
 
 
 def item_features(

@@ -52,6 +52,17 @@ class NormalisedEvidence(TargetEvidence):
     def target_scores(self, weights: np.ndarray) -> np.ndarray:
         return super().target_scores(weights) * self.factor
 
+    def target_ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Of every target that varies, too low for a ratio or not."""
+        return self._plain().target_ceiling(weights)
+
+    def ceiling(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """1, or NaN where no target has a ratio."""
+        given = [w.shape[:-1] for w in (weights, target_weights) if w is not None]
+        return np.full(np.broadcast_shapes(*given), 1.0 if self.n_targets else np.nan)
+
     def null(self, permutations: np.ndarray) -> np.ndarray:
         return correlate.null_mean_correlation(
             self.observed, self.predicted, permutations, self.fold, factor=self.factor

@@ -15,6 +15,7 @@ from rsacompare.errors import DataError, ProtocolError
 from rsacompare.inference import bootstrap
 from rsacompare.inference.workers import Progress, in_threads
 from rsacompare.kernels import banded, components, resample, ridge, ridge_cv
+from rsacompare.metrics import voxels
 from rsacompare.schema import labels, trees
 from rsacompare.study.cells import Region, regions_of
 
@@ -65,6 +66,8 @@ def variance_partition(
     n_folds : int
         Over training stimuli; fewer where a fold would hold less than two.
     folds : {"random", "contiguous"}
+        As for encoding: neighbours by label together, or at random, whole blocks where the
+        responses have `time_block`.
     ratios : (ratio, 2), optional
         Weights of the two networks to try, :func:`rsacompare.kernels.banded.simplex_grid`.
     n_bootstrap : int
@@ -106,7 +109,9 @@ def variance_partition(
     held = {s: _prepare(own) for s, own in by_subject.items()}
     groups: dict[tuple[str, ...], list[str]] = {}  # who saw the same stimuli share all work on them
     for subject, ready in held.items():
-        groups.setdefault(("train", *ready.train_ids, "test", *ready.ids), []).append(subject)
+        blocks = () if ready.train_block is None else ("blocks", *ready.train_block)
+        key = ("train", *ready.train_ids, *blocks, "test", *ready.ids)
+        groups.setdefault(key, []).append(subject)
 
     def one(members: list[str]) -> None:
         _fit([held[s] for s in members], spaces, components_of, alphas, n_folds, folds, ratios,
@@ -127,6 +132,7 @@ class _Fitted:
     where: str
     train_ids: np.ndarray
     train: np.ndarray
+    train_block: np.ndarray | None
     ids: np.ndarray
     observed: np.ndarray
     block: np.ndarray | None
@@ -186,14 +192,15 @@ def _prepare(regions: list[Region]) -> _Fitted:
             f"{where}: {len(train_ids)} training and {len(test_ids)} test stimuli; 4 and 3 are "
             "needed at least"
         )
-    block = None
+    block = train_block = None
     if "time_block" in response.coords:
         pairs = zip(response["stimulus_id"].values, response["time_block"].values, strict=True)
         own = {str(i): str(b) for i, b in pairs}
-        block = np.array([own[i] for i in test_ids])
+        train_block, block = (np.array([own[i] for i in part]) for part in (train_ids, test_ids))
     return _Fitted(
-        where, train_ids, y, test_ids, observed, block, np.flatnonzero(union), len(union)
-    )
+        where, train_ids, y, train_block, test_ids, observed, block,
+        np.flatnonzero(union), len(union),
+    )  # fmt: skip
 
 
 def _fit(
@@ -209,10 +216,9 @@ def _fit(
     """Predict the voxels of subjects who saw the same stimuli, side by side."""
     where, train_ids, test_ids = group[0].where, group[0].train_ids, group[0].ids
     n_folds = max(2, min(n_folds, len(train_ids) // 2))
-    if folds == "contiguous":
-        fold = resample.contiguous_folds(len(train_ids), n_folds)
-    else:
-        fold = resample.folds(train_ids, n_folds, random_state)
+    fold = voxels.folds_of(
+        train_ids, group[0].train_block, n_folds, folds, random_state, where, whole_blocks=False
+    )
     trained, tested = [], []
     for space in spaces:
         parts = [_features(layer, train_ids, test_ids, where, share) for layer in space]

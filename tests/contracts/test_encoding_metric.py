@@ -109,6 +109,21 @@ def test_pure_noise_scores_zero_with_and_without_a_split():
         assert error < 0.015
 
 
+def test_noise_scores_zero_in_cross_validation_by_correlation():
+    # this criterion may choose any alpha in noise; the shrinkage alone left a mean r of +0.015
+    scores = []
+    for seed in range(60):
+        rng = np.random.default_rng(5000 + seed)
+        ids = np.array([f"s{i:02d}" for i in range(60)])
+        layer = layer_of(rng.standard_normal((60, 80)), ids)
+        brain = brain_of(rng.standard_normal((60, 60)), ids, None)
+        metric = Encoding(criterion="correlation", random_state=seed)
+        scores.append(float(run(metric, layer, brain).score()))
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    assert error < 0.005
+    assert abs(np.mean(scores)) < 2.5 * error
+
+
 def test_row_orders_and_scales_do_not_matter():
     units, ids, y, rows, part = make()
     first = run(Encoding(random_state=0), layer_of(units, ids), brain_of(y, rows, part))

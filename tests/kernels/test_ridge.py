@@ -259,3 +259,18 @@ def test_what_is_too_close_for_single_precision_is_looked_at_again():
     scores = ridge_cv.kfold_scores(hats, y)
     assert (np.ptp(scores, axis=0) < 1e-7).all()
     np.testing.assert_array_equal(ridge_cv.choose_r2(hats, y), ridge_cv.choose(scores))
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+def test_noise_gain_is_the_spread_of_predictions_from_noise(intercept):
+    rng = np.random.default_rng(3)
+    train, evaluate = rng.standard_normal((30, 12)), rng.standard_normal((9, 12))
+    hats = ridge.build_hats(train, evaluate, [0.1, 10.0, 1e4], intercept=intercept)
+    chosen = np.array([0, 1, 2, 1])
+    noise = rng.standard_normal((30, 20_000))
+    for index, gain in zip(chosen, ridge.noise_gain(hats, chosen), strict=True):
+        predicted = ridge.predict(hats, noise, np.full(20_000, index))
+        spread = np.sqrt((predicted.std(axis=0) ** 2).mean())
+        assert abs(gain / spread - 1) < 0.02
+    same = ridge.build_hats(train, np.repeat(evaluate[:1], 4, axis=0), [1.0], intercept=intercept)
+    assert ridge.noise_gain(same, np.array([0])).tolist() == [0.0]

@@ -221,6 +221,10 @@ def test_normalised_scores_divide_each_voxel_by_its_ceiling():
     np.testing.assert_allclose(ours.score(), (plain.profile / roof)[keep].mean())
     assert ours.n_targets == keep.sum()
     assert type(ours).group_ceiling([ours])[0].tolist() == [1.0]
+    assert float(ours.ceiling()) == 1.0
+    assert ours.ceiling(np.ones((3, 45))).tolist() == [1.0] * 3
+    # maps show the ceiling of every voxel, too low for a ratio or not
+    np.testing.assert_array_equal(ours.target_ceiling(), plain.target_ceiling())
     w = np.random.default_rng(0).multinomial(45, np.full(45, 1 / 45), 5)
     r = np.stack([[np.corrcoef(np.repeat(plain.observed[:, v], k), np.repeat(plain.predicted[:, v],
         k))[0, 1] for v in range(20)] for k in w])  # fmt: skip

@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 
 import rsacompare as rc
 from rsacompare.datasets import frames, movie
 from rsacompare.errors import DataError, LabelError, ProtocolError
-from rsacompare.kernels import hrf
+from rsacompare.kernels import hrf, resample
 from rsacompare.study.partition import variance_partition
 
 SMALL = {"n_subjects": 2, "n_train": 4, "n_test": 2, "n_volumes": 100, "n_voxels": 20,
@@ -118,6 +121,43 @@ def test_partition_gives_the_larger_network_its_own_share_and_the_smaller_none(c
     with pytest.raises(ProtocolError, match="did you mean 'level1'"):
         variance_partition(networks, brain, ("sim-alexnet", "sim-resnet50"),
                            layers={"sim-alexnet": ["levl1"]})  # fmt: skip
+
+
+def test_random_folds_of_the_partition_hold_whole_blocks_of_time():
+    rng = np.random.default_rng(4)
+    n, names = 90, np.array([f"t{i:03d}" for i in range(90)])
+    block = np.array([f"b{i // 6:02d}" for i in range(n)])
+    slow = ndimage.gaussian_filter1d(rng.standard_normal((n, 40)), 3, axis=0)
+    noise = ndimage.gaussian_filter1d(rng.standard_normal((n, 25)), 3, axis=0)
+    y = 0.3 * slow @ rng.standard_normal((40, 25)) + noise
+    part = np.where(np.arange(n) < 60, "train", "test")
+    brain = rc.responses(
+        {"s": y}, stimulus_id=names, split=part, roi_mask={"V1": np.ones(25, bool)},
+        presentation={"time_block": block},
+    )  # fmt: skip
+    networks = rc.activations({"a": {"l": slow}, "b": {"l": slow[:, :3]}}, stimulus_id=names)
+    found = variance_partition(networks, brain, ("a", "b"), n_bootstrap=10, random_state=1)
+    ours = found["voxel_r2"].sel(part="a", subject="s").values
+    z = (slow - slow[:60].mean(axis=0)) / slow[:60].std(axis=0) / np.sqrt(40)
+
+    def written_out(fold):
+        """R² by scikit-learn's ridges, the penalty of each voxel by these folds."""
+        grid = np.logspace(-3, 5, 10)
+        error = np.zeros((len(grid), 25))
+        for g, alpha in enumerate(grid):
+            for label in np.unique(fold):
+                held = fold == label
+                fitted = Ridge(alpha=alpha).fit(z[:60][~held], y[:60][~held])
+                error[g] += ((y[:60][held] - fitted.predict(z[:60][held])) ** 2).mean(axis=0)
+        best = grid[error.argmin(axis=0)]
+        predicted = Ridge(alpha=best).fit(z[:60], y[:60]).predict(z[60:])
+        return r2_score(y[60:], predicted, multioutput="raw_values")
+
+    blocks, member = np.unique(block[:60], return_inverse=True)
+    whole = written_out(resample.folds(blocks, 5, 1)[member])
+    torn = written_out(resample.folds(names[:60], 5, 1))
+    assert (abs(whole - torn) > 0.01).sum() > 3  # points that neighbours predict choose otherwise
+    np.testing.assert_allclose(ours, whole, rtol=1e-6)
 
 
 def test_options_of_the_movie_that_make_no_sense():
