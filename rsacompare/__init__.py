@@ -48,6 +48,8 @@ __version__ = version("rsacompare")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":  # the one module that is public by itself
+        return import_module("rsacompare.testing")
     if name not in _HOMES:
         raise AttributeError(f"module 'rsacompare' has no attribute '{name}'")
     value = getattr(import_module(f"rsacompare.{_HOMES[name]}"), name)
@@ -56,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "testing"]
