@@ -26,7 +26,8 @@ def require_sound(evidence: Any, brain: xr.Dataset) -> None:
     ProtocolError
         No evidence, or a score that is not one number.
     LabelError
-        Stimuli that are out of order, there twice, or that the brain never saw.
+        Stimuli that are there twice, or that the brain never saw. (Their order is free: they are
+        known by their labels.)
     DataError
         NaN among dissimilarities, or for some stimuli of a target. (A target of nothing but NaN
         has no correlation, like one without variance: it is left out, and counted.)
@@ -37,10 +38,11 @@ def require_sound(evidence: Any, brain: xr.Dataset) -> None:
             "rsacompare.TargetEvidence(stimulus_id, observed, predicted)"
         )
     ids = np.asarray(evidence.stimulus_id).astype(str)
-    if (ids[1:] <= ids[:-1]).any():
+    names, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
         raise LabelError(
-            "the stimuli of the metric's evidence are not sorted, or stand twice; "
-            "rsacompare.average_repetitions gives them as they should be"
+            f"stimuli stand twice in the metric's evidence: {listed(names[counts > 1].tolist())}; "
+            "rsacompare.average_repetitions gives each once"
         )
     known: set[str] = set()
     for name in ("stimulus_id", "category", "stimulus_a", "stimulus_b"):  # the latter of pairs

@@ -252,10 +252,10 @@ SLIPS = {
         LabelError,
         "20 stimuli that the brain never saw: '10'",
     ),
-    "other order": (
-        lambda i, v, a: rc.TargetEvidence(i[::-1], v[:, :2], a[:, :2]),
+    "twice": (
+        lambda i, v, a: rc.TargetEvidence(np.array([i[1], *i[1:]]), v[:, :2], a[:, :2]),
         LabelError,
-        "not sorted, or stand twice",
+        f"stimuli stand twice in the metric's evidence: '{IDS[1]}'",
     ),
 }
 
