@@ -30,6 +30,7 @@ from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
+PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
 def infer(
@@ -43,6 +44,7 @@ def infer(
     equivalence_bound: float = 0.1,
     n_splits: int = 4,
     sources: Sequence[str] | None = None,
+    primary: str | None = None,
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> xr.Dataset:
@@ -66,6 +68,10 @@ def infer(
         Repeated halvings of the stimuli for the `best` pairing.
     sources : sequence of {"subjects", "stimuli", "units"}, optional
         What to resample; by default subjects and all that the evidence declares.
+    primary : {"mean", "depth", "best"}, optional
+        The pairing that the question is about, named beforehand: the one that the first page
+        shows. All are computed in any case. By default the mean over layers where the networks
+        have equally many, else relative depth.
     n_jobs : int
         Threads; results are bitwise the same for any number.
     progress : callable (stage, done, total), optional
@@ -79,7 +85,7 @@ def infer(
     Raises
     ------
     ProtocolError
-        Unknown networks or sources, or numbers that make no sense.
+        Unknown networks, sources or pairing, or numbers that make no sense.
 
     Notes
     -----
@@ -96,11 +102,15 @@ def infer(
         raise ProtocolError(
             f"infer takes what rsacompare.compare gives, not a {type(comparison).__name__}"
         )
+    if primary is not None and primary not in PRIMARY:
+        raise ProtocolError(plugins.unknown("primary pairing", primary, PRIMARY))
     scores = comparison.scores
     pairs = _pairs(contrast, scores)
     meaning = meanings(scores)
     result = empty_result(scores, options)
     inference: dict[str, Any] = {"sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}}
+    if primary is not None:
+        inference["primary"] = primary
     notes: list[str] = []
     all_rows: list[dict[str, Any]] = []
     depth_of = dict(zip(scores["layer"].values, scores["depth"].values, strict=True))

@@ -165,9 +165,10 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     pairings = list(dict.fromkeys(row.pairing for row in reading.rows(metric)))
     if pairings:
         text.append(
-            f"Networks were contrasted in pairs ({listing(pairings)} pairing of layers), "
-            "two-sided, with Holm's (1979) correction over the rows of each pairing, and tested "
-            "for equivalence by two one-sided tests (Schuirmann, 1987) within "
+            f"Networks were contrasted in pairs ({listing(pairings)} pairing of layers"
+            + (f"; {told['primary']} named as primary by the study" if "primary" in told else "")
+            + "), two-sided, with Holm's (1979) correction over the rows of each pairing, and "
+            "tested for equivalence by two one-sided tests (Schuirmann, 1987) within "
             f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the lower noise ceiling."
         )
         references += [HOLM, TOST]

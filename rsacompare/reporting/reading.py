@@ -258,8 +258,9 @@ class Reading:
     def pairing(self) -> str:
         """The pairing that answers the question, one row per ROI.
 
-        The mean over layers where all contrasted networks have equally many layers; otherwise
-        the mean would depend on which layers happen to be there, so relative depth.
+        The one named as primary; else the mean over layers where all contrasted networks have
+        equally many layers; otherwise the mean would depend on which layers happen to be there,
+        so relative depth.
         """
         present = {row.pairing for row in self.contrasts}
         equal = all(
@@ -267,7 +268,9 @@ class Reading:
             for m in self.metrics
             for a, b in self.pairs
         )
-        order = ("mean", "depth") if equal else ("depth", "mean")
+        order = ["mean", "depth"] if equal else ["depth", "mean"]
+        if "primary" in self.inference:
+            order.insert(0, self.inference["primary"])
         return next((p for p in (*order, "best", "ordinal") if p in present), "mean")
 
     def layer_pairs(self, metric: str, pair: tuple[str, str]) -> tuple[list[tuple[str, str]], bool]:

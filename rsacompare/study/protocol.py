@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     ConfigDict,
@@ -113,6 +113,7 @@ class InferenceOptions(Table):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     equivalence_bound: Annotated[float, Field(gt=0)] = 0.1
     n_splits: Annotated[int, Field(ge=1)] = 4
+    primary: Literal["mean", "depth", "best"] | None = None
 
     @field_validator("contrast", mode="before")
     @classmethod

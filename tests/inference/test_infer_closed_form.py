@@ -263,3 +263,20 @@ def test_bad_options(product_comparison, options, message):
     x = crossed(np.random.default_rng(13))
     with pytest.raises(ProtocolError, match=message):
         rc.infer(product_comparison({"a": x, "b": x}), **options)
+
+
+def test_the_primary_pairing_is_stored_and_changes_no_number(product_comparison):
+    values = {"a": np.ones((2, 3, 12)), "b": np.zeros((2, 3, 12))}
+    values = {
+        k: v + np.random.default_rng(i).normal(size=v.shape)
+        for i, (k, v) in enumerate(values.items())
+    }
+    made = product_comparison(values)
+    plain, named = (
+        rc.infer(made, n_bootstrap=20, n_permutations=20, primary=which) for which in (None, "best")
+    )
+    np.testing.assert_array_equal(plain["contrast_p"], named["contrast_p"])
+    assert "primary" not in json.loads(plain.attrs["inference"])
+    assert json.loads(named.attrs["inference"])["primary"] == "best"
+    with pytest.raises(ProtocolError, match="unknown primary pairing 'bets'; did you mean 'best'"):
+        rc.infer(made, primary="bets")

@@ -1,5 +1,7 @@
 """The three sentences say what the verdicts say, for any number of metrics, ROIs and networks."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,22 @@ def test_one_winner_everywhere(told):
     assert "encoding finds net0 closer to the brain in both ROIs" in won
     assert "disagree" not in won
     assert "net1 closer" not in won
+
+
+def test_the_primary_pairing_leads(make_result):
+    result = make_result.result(
+        ["rsa"],
+        {"net0": ["l1", "l2"], "net1": ["l1", "l2"]},
+        {"V1": [f"s{i}" for i in range(5)]},
+        [["net0", "net1"]],
+        np.random.default_rng(0),
+    )
+    assert Reading(result).pairing == "mean"
+    named = json.loads(result.attrs["inference"]) | {"primary": "depth"}
+    result.attrs["inference"] = json.dumps(named)
+    assert Reading(result).pairing == "depth"
+    (_, won), *_ = sentences.answer(Reading(result))
+    assert won.lower().startswith("over the common range of relative depth")
 
 
 def test_size_is_that_of_the_largest_row_in_the_winners_favour(told):

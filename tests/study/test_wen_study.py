@@ -24,4 +24,5 @@ def test_the_movie_study_finds_the_closer_network_and_writes_its_maps(tmp_path):
         for network, expected in (("sim-alexnet", low), ("sim-resnet50", high)):
             assert abs(scores["normalised", network, level, roi] - expected) < 0.006
     assert len(list((tmp_path / "maps").glob("*.nii.gz"))) == 3 * (10 + 8)
-    assert (tmp_path / "index.html").is_file()
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "best layer against best layer, between sim-alexnet and sim-resnet50" in page.lower()
