@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import factorial, prod
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
+FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
@@ -243,12 +245,23 @@ def _describe(inference: dict[str, Any], family: Family, options: Options) -> No
 
 def _block_notes(family: Family) -> list[str]:
     """How stimuli that follow each other in time were drawn."""
-    keyed = [(pool.level, len(pool.ids)) for pool in family.pool.values()]
-    counts = {(int(level.max()) + 1, n) for level, n in keyed if level is not None}
+    told: dict[tuple[int, int, int], None] = {}
+    for pool in family.pool.values():
+        if pool.level is not None:
+            lengths = np.bincount(pool.level)
+            # only blocks of one length change places
+            orders = prod(map(factorial, np.unique(lengths, return_counts=True)[1].tolist()))
+            told[len(lengths), len(pool.ids), orders] = None
     return [
         f"{family.metric}: the {n} scored stimuli follow each other in time; {blocks} contiguous "
         "blocks of these, not single ones, were resampled, permuted and counted as levels."
-        for blocks, n in sorted(counts)
+        + (
+            f" Blocks of equal length have {orders} orders only, so that p_null cannot lie below "
+            f"about {1 / orders:.2g}: make blocks of one length, or shorter ones."
+            if orders < FEW_ORDERS
+            else ""
+        )
+        for blocks, n, orders in sorted(told)
     ]
 
 

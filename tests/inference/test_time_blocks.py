@@ -136,3 +136,29 @@ def test_single_time_points_are_anticonservative_and_blocks_are_not():
     error = {k: np.std(v, ddof=1) / np.sqrt(len(v)) for k, v in rates.items()}
     assert np.mean(rates[True]) < 0.05 + 2.5 * error[True]
     assert np.mean(rates[False]) > 0.1  # without blocks: .16 when this was written
+
+
+@pytest.mark.parametrize(
+    ("lengths", "floor"),
+    [
+        (
+            [4, 4, 5, 5, 6, 7, 8, 9, 10, 11],
+            "4 orders only, so that p_null cannot lie below about 0.25",
+        ),
+        ([5] * 8, ""),
+    ],
+)
+def test_few_orders_of_blocks_are_told(product_comparison, lengths, floor):
+    block = np.repeat(np.arange(len(lengths)), lengths)
+    shape = (1, 2, len(block))
+    made = product_comparison(
+        {"a": rng().standard_normal(shape), "b": np.random.default_rng(1).standard_normal(shape)}
+    )
+    for cell in made.cells():
+        made.evidence[cell].block = block.astype(str)
+    result = rc.infer(made, n_bootstrap=20, n_permutations=400)
+    (note,) = (n for n in json.loads(result.attrs["notes"]) if "follow each other" in n)
+    assert ("orders only" in note) == bool(floor)
+    assert floor in note
+    if floor:  # a quarter of all orders is the one that there is: ties count
+        assert float(result["p_null"].min()) > 0.18
