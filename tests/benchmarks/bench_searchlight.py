@@ -54,11 +54,10 @@ def main(full: bool = False) -> list[str]:
         f"searchlight x{slow / fast:.0f}  (ours {fast:.2f} s, rsatoolbox {slow:.1f} s; "
         f"{len(position)} spheres of up to 123 voxels, {n} stimuli, 8 layers)"
     )
-    print(line)
     return [line]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--full", action="store_true")
-    main(parser.parse_args().full)
+    print("\n".join(main(parser.parse_args().full)))
