@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -52,7 +53,7 @@ class _Geometry(Metric):
     """
 
     accepts = frozenset({"activation", "response"})
-    fewest: ClassVar[int] = 3
+    fewest: int = 3
 
     def prepare_activation(self, activation: xr.DataArray) -> _Network:
         """Keep one layer; its Gram is made for each set of stimuli that is asked for, once."""
@@ -101,8 +102,9 @@ class _Geometry(Metric):
             activation.made.setdefault(key, side)
         return self._evidence(ids, activation.made[key], response)
 
+    @abstractmethod
     def _evidence(self, ids: np.ndarray, network: Side, brain: _Brain) -> GramEvidence:
-        raise NotImplementedError
+        """The kind of evidence that this metric makes of two Grams."""
 
     def _side(self, patterns: np.ndarray, ids: np.ndarray, where: str) -> Side:
         if len(ids) < self.fewest:
@@ -158,7 +160,7 @@ class CKA(_Geometry):
 
     def __init__(self, debiased: bool = True):
         self.debiased = bool(debiased)
-        self.fewest = 4 if debiased else 3  # type: ignore[misc]
+        self.fewest = 4 if debiased else 3
         sentence = (
             "Linear centred kernel alignment of the stimulus × stimulus Gram of a layer with that "
             "of a region, mean patterns over repetitions"

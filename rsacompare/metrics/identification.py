@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from rsacompare.errors import DataError
-from rsacompare.metrics.base import Evidence
 from rsacompare.metrics.profiles import correlate_rows, unit_rows
-from rsacompare.metrics.targets import TargetEvidence
+from rsacompare.metrics.targets import TargetEvidence, no_ceiling
 
 ROUNDING = 1e-12  # correlations nearer than this are tied
 AT_ONCE = 2000  # candidates; a constant
@@ -173,16 +171,10 @@ class IdentificationEvidence(TargetEvidence):
     def ceiling_key(self) -> str:
         return "none"
 
-    @classmethod
-    def group_ceiling(
-        cls,
-        cells: Sequence[Any],
-        weights: np.ndarray | None = None,
-        subject_weights: np.ndarray | None = None,
-        target_weights: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        none: Any = Evidence.group_ceiling.__func__  # type: ignore[attr-defined]
-        return none(cls, cells, weights, subject_weights, target_weights)
+    def ceiling(
+        self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        return no_ceiling(weights, target_weights)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         arrays = super().to_arrays() | {"n_way": np.array(self.n_way)}

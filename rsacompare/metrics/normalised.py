@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from rsacompare.kernels import correlate
-from rsacompare.metrics.targets import TargetEvidence
+from rsacompare.metrics.targets import TargetEvidence, no_ceiling
 
 LOWEST_CEILING = 0.1  # below, a target holds no signal to speak of, and the ratio no information
 
@@ -60,8 +59,8 @@ class NormalisedEvidence(TargetEvidence):
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
     ) -> np.ndarray:
         """1, or NaN where no target has a ratio."""
-        given = [w.shape[:-1] for w in (weights, target_weights) if w is not None]
-        return np.full(np.broadcast_shapes(*given), 1.0 if self.n_targets else np.nan)
+        own = no_ceiling(weights, target_weights)
+        return np.ones_like(own) if self.n_targets else own
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
         return correlate.null_mean_correlation(
@@ -70,17 +69,3 @@ class NormalisedEvidence(TargetEvidence):
 
     def ceiling_key(self) -> str:
         return f"normalised, {self.n_targets > 0}"
-
-    @classmethod
-    def group_ceiling(
-        cls,
-        cells: Sequence[Any],
-        weights: np.ndarray | None = None,
-        subject_weights: np.ndarray | None = None,
-        target_weights: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        low, high = super(TargetEvidence, cls).group_ceiling(
-            cells, weights, subject_weights, target_weights
-        )
-        one = np.array([1.0 if cell.n_targets else np.nan for cell in cells])
-        return np.broadcast_to(one, low.shape), np.broadcast_to(one, high.shape)

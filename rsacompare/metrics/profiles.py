@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,8 +9,7 @@ import numpy as np
 
 from rsacompare.errors import DataError
 from rsacompare.kernels import columns
-from rsacompare.metrics.base import Evidence
-from rsacompare.metrics.targets import TargetEvidence, weighted_mean
+from rsacompare.metrics.targets import TargetEvidence, no_ceiling, weighted_mean
 from rsacompare.schema.store import digest
 
 AVERAGES = ("arithmetic", "fisher")
@@ -120,23 +118,10 @@ class PatternEvidence(ProfileEvidence):
     def ceiling_key(self) -> str:
         return "none"
 
-    @classmethod
-    def group_ceiling(
-        cls,
-        cells: Sequence[Any],
-        weights: np.ndarray | None = None,
-        subject_weights: np.ndarray | None = None,
-        target_weights: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        # the base class's: none
-        none: Any = Evidence.group_ceiling.__func__  # type: ignore[attr-defined]
-        return none(cls, cells, weights, subject_weights, target_weights)
-
     def ceiling(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None
     ) -> np.ndarray:
-        given = [w.shape[:-1] for w in (weights, target_weights) if w is not None]
-        return np.full(np.broadcast_shapes(*given), np.nan)
+        return no_ceiling(weights, target_weights)
 
 
 def correlate_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:

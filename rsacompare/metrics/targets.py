@@ -216,6 +216,12 @@ class TargetEvidence(Evidence):
         )
 
 
+def no_ceiling(weights: np.ndarray | None, target_weights: np.ndarray | None) -> np.ndarray:
+    """NaN for each draw: what a kind of evidence that knows no ceiling says."""
+    given = [w.shape[:-1] for w in (weights, target_weights) if w is not None]
+    return np.full(np.broadcast_shapes(*given), np.nan)
+
+
 def weighted_mean(r: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Mean over the last axis of what is not NaN, weighted; NaN where nothing is left."""
     valid = np.isfinite(r)
