@@ -12,6 +12,13 @@ import xarray as xr
 
 from rsacompare.schema.store import digest
 
+# of scores that lie above 0 for unrelated patterns, by how much depending on the network
+BIASED = (
+    "judge it by the permutation null, network by network. By how much depends on the network's "
+    "dimensions, so that of two networks which both have nothing to do with the brain one can be "
+    "found closer: a difference means little unless the closer network is beyond its own null."
+)
+
 
 @dataclass(frozen=True)
 class Meaning:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from rsacompare.errors import DataError
 from rsacompare.kernels import second_moment
+from rsacompare.metrics.base import BIASED
 from rsacompare.metrics.evidence import Meaning, Metric
 from rsacompare.metrics.gram_evidence import (
     AlignmentEvidence,
@@ -170,7 +171,7 @@ class CKA(_Geometry):
         else:
             sentence += (
                 ". It is biased: unrelated patterns score above 0, the more so the fewer stimuli "
-                "there are for the number of units and voxels; judge it by the permutation null."
+                f"there are for the number of units and voxels; {BIASED}"
             )
         self.meaning = Meaning(
             label="CKA",
@@ -222,7 +223,7 @@ class Procrustes(_Geometry):
         sentence=(
             "Procrustes similarity of a layer's and a region's patterns (mean over repetitions, "
             "the mean over stimuli taken out): their correlation after the best rotation. "
-            "Unrelated patterns score above 0: judge it by the permutation null."
+            f"Unrelated patterns score above 0: {BIASED}"
         ),
         ceiling="Procrustes similarity has no noise ceiling.",
         citations=(

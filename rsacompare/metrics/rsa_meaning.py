@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rsacompare.metrics import noise_distances
+from rsacompare.metrics.base import BIASED
 from rsacompare.metrics.evidence import Meaning
 
 _UNITS = {
@@ -62,7 +63,7 @@ def meaning(distance: str, comparator: str, method: str, folds: str, residuals: 
     if comparator.startswith("cosine") and distance != "crossnobis":
         sentence += (
             " A cosine of distances that are all positive lies above 0 for unrelated "
-            "representations too: judge it by the permutation null."
+            f"representations too: {BIASED}"
         )
     return Meaning(
         label="RSA",
