@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import factorial, prod
 from typing import Any
 
@@ -15,14 +16,16 @@ from rsacompare.errors import ProtocolError
 from rsacompare.inference import bootstrap, ceiling, permutation
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
+from rsacompare.inference.estimate import estimate
 from rsacompare.inference.family import Family, arrange
+from rsacompare.inference.inferred import Beside, Inferred
 from rsacompare.inference.statistics import (
     Options,
     Statistics,
+    Values,
     bootstrap_family,
     levels_of,
     null_family,
-    standard_error,
 )
 from rsacompare.inference.table import contrast_table, contrast_variables
 from rsacompare.inference.workers import Progress
@@ -32,6 +35,7 @@ from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
 FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
+BESIDE: tuple[Callable[[Inferred], Beside], ...] = ()  # in the order of the pages
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
@@ -46,6 +50,10 @@ def infer(
     equivalence_bound: float = 0.1,
     n_splits: int = 4,
     sources: Sequence[str] | None = None,
+    interval: str = "t",
+    exchange: str = "auto",
+    null: str = "permutation",
+    hierarchy: Sequence[str] | None = None,
     primary: str | None = None,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -70,6 +78,15 @@ def infer(
         Repeated halvings of the stimuli for the `best` pairing.
     sources : sequence of {"subjects", "stimuli", "units"}, optional
         What to resample; by default subjects and all that the evidence declares.
+    interval : {"t", "percentile", "bca", "studentised"}
+        All but the first need a single source.
+    exchange : {"auto", "stimuli", "categories"}
+        What the bootstrap draws and the null permutes. `auto`: categories where stimuli are nested
+        in them.
+    null : {"permutation", "phase"}
+        `phase`: for stimuli that are a time series, phases of the network's series at random.
+    hierarchy : sequence of str, optional
+        ROIs in the order of the visual system; by default that of the names known.
     primary : {"mean", "depth", "best"}, optional
         The pairing that the question is about, named beforehand: the one that the first page
         shows. All are computed in any case. By default the mean over layers where the networks
@@ -98,7 +115,8 @@ def infer(
     """
     options = Options(
         n_bootstrap, n_permutations, resample.as_seed(random_state), confidence,
-        equivalence_bound, n_splits, None if sources is None else tuple(sources),
+        equivalence_bound, n_splits, None if sources is None else tuple(sources), interval,
+        exchange, null, None if hierarchy is None else tuple(hierarchy),
     )  # fmt: skip
     if not isinstance(comparison, Comparison):
         raise ProtocolError(
@@ -115,6 +133,7 @@ def infer(
         inference["primary"] = primary
     notes: list[str] = []
     all_rows: list[dict[str, Any]] = []
+    extras: list[dict[str, Any]] = []
     depth_of = dict(zip(scores["layer"].values, scores["depth"].values, strict=True))
     with threadpool_limits(limits=1):
         for metric in scores["metric"].values.astype(str).tolist():
@@ -126,9 +145,15 @@ def infer(
             rows, said = contrasts.rows(family, depth, pairs)
             notes += said
             statistics = bootstrap_family(family, rows, options, n_jobs, progress)
-            null = null_family(family, options, n_jobs, progress)
-            fill_result(result, family, statistics, null, options)
-            all_rows += contrast_table(family, rows, statistics, options)
+            nulls = null_family(family, options, n_jobs, progress)
+            fill_result(result, family, statistics, nulls, options)
+            table = contrast_table(family, rows, statistics, options)
+            inferred = Inferred(
+                family, depth, rows, statistics, nulls, options, table, meaning[metric], scores
+            )
+            for step in BESIDE:
+                _add(result, family, step(inferred), extras, notes)
+            all_rows += table
             _describe(inference, family, options)
             notes += _block_notes(family)
             if inference["cross_validated"][metric]:
@@ -143,9 +168,25 @@ def infer(
     result.attrs |= labels.clean_attrs(
         {"inference": described, "contrast": [list(p) for p in pairs], "notes": notes}
     )
-    for extra in comparison.extras:
+    for extra in [*comparison.extras, *extras]:
         result = add_extra(result, **extra)
     return result
+
+
+def _add(
+    result: xr.Dataset,
+    family: Family,
+    found: Beside,
+    extras: list[dict[str, Any]],
+    notes: list[str],
+) -> None:
+    m = result["metric"].values.tolist().index(family.metric)
+    at_roi = [result["roi"].values.tolist().index(x) for x in family.rois]
+    at_layer = [result["layer"].values.tolist().index(x) for x in family.layers]
+    for name, values in found.cells.items():
+        result[name].values[(m, *np.ix_(at_roi, at_layer))] = values
+    extras += found.extras
+    notes += found.notes
 
 
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
@@ -176,10 +217,12 @@ def empty_result(scores: xr.Dataset, options: Options) -> xr.Dataset:
     for name in ("ceiling_low", "ceiling_high"):
         result[name] = full, np.full(scores["score"].shape, np.nan)
     for name in (
-        "mean_score", "se", "p_null", "p_null_fwer", "group_ceiling_low", "group_ceiling_high",
+        "mean_score", "se", "p_null", "p_null_fwer", "p_null_step", "p_null_bh", "p_null_by",
+        "fraction", "group_ceiling_low", "group_ceiling_high",
     ):  # fmt: skip
         result[name] = unknown(DIMS)
-    result["ci"] = unknown((*DIMS, "ci_bound"), 2)
+    for name in ("ci", "fraction_ci"):
+        result[name] = unknown((*DIMS, "ci_bound"), 2)
     resampled = [bootstrap.name(s) for s in bootstrap.subsets(bootstrap.ORDER)]
     result["bootstrap_se"] = unknown((*DIMS, "resampled"), len(resampled))
     result["boot"] = unknown((*DIMS, "draw"), options.n_bootstrap, dtype=np.float32)
@@ -200,22 +243,18 @@ def fill_result(
     """Write one family's numbers into the result."""
     m = result["metric"].values.tolist().index(family.metric)
     at_layer = [result["layer"].values.tolist().index(x) for x in family.layers]
-    p, p_fwer = permutation.p_values(statistics.mean, null, family.better)
+    p, p_fwer = permutation.p_values(statistics.observed.mean, null, family.better)
     for r, (roi, (low, high)) in enumerate(ceiling.observed(family).items()):
         here = (m, result["roi"].values.tolist().index(roi), at_layer)
         levels = levels_of(family, roi, options)
-        at_roi = {s: d[:, r] for s, d in statistics.mean_draws.items()}
-        se = np.broadcast_to(standard_error(at_roi, levels), len(at_layer))
-        mean = statistics.mean[r]
-        dof = min(levels.values(), default=1) - 1
-        bounds = bootstrap.t_interval(mean, se, np.asarray(float(dof)), options.confidence)
-        result["mean_score"].values[here] = mean
-        result["se"].values[here] = se
-        result["ci"].values[here] = np.stack(bounds, axis=-1)
+        found = estimate(partial(_means_of, r), statistics, levels, options)
+        result["mean_score"].values[here] = found.value
+        result["se"].values[here] = found.se
+        result["ci"].values[here] = np.stack([found.low, found.high], axis=-1)
         result["p_null"].values[here] = p[r]
         result["p_null_fwer"].values[here] = p_fwer[r]
         result["null"].values[here] = null[:, r].T
-        used = {s: d for s, d in at_roi.items() if s <= levels.keys()}
+        used = {s: d.mean[:, r] for s, d in statistics.draws.items() if s <= levels.keys()}
         for sources, draws in used.items():
             k = result["resampled"].values.tolist().index(bootstrap.name(sources))
             result["bootstrap_se"].values[(*here, k)] = np.sqrt(spread(draws))
@@ -227,6 +266,10 @@ def fill_result(
             result["ceiling_high"].values[at] = high[:, s]
         result["group_ceiling_low"].values[here] = group_mean(low)
         result["group_ceiling_high"].values[here] = group_mean(high)
+
+
+def _means_of(r: int, values: Values) -> np.ndarray:
+    return values.mean[..., r, :]
 
 
 def _describe(inference: dict[str, Any], family: Family, options: Options) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ from rsacompare.inference import bootstrap, ceiling, contrast, permutation
 from rsacompare.inference.bootstrap import Sources, corrected_variance, group_mean, spread
 from rsacompare.inference.family import BLOCK, Draws, Family, cell_scores, draw_block
 from rsacompare.inference.workers import Progress, in_threads
+
+INTERVALS = ("t", "percentile", "bca", "studentised")
+EXCHANGE = ("auto", "stimuli", "categories")
+NULLS = ("permutation", "phase")
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,15 @@ class Options:
     equivalence_bound: float
     n_splits: int
     sources: tuple[str, ...] | None
+    interval: str = "t"
+    exchange: str = "auto"
+    null: str = "permutation"
+    hierarchy: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name, known in (("interval", INTERVALS), ("exchange", EXCHANGE), ("null", NULLS)):
+            if getattr(self, name) not in known:
+                raise ProtocolError(plugins.unknown(name, getattr(self, name), known))
         for name, least in (("n_bootstrap", 10), ("n_permutations", 1), ("n_splits", 1)):
             if getattr(self, name) < least:
                 raise ProtocolError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -46,21 +57,32 @@ class Options:
         return held | {"requested_sources": None if self.sources is None else list(self.sources)}
 
 
+@dataclass(frozen=True)
+class Values:
+    """What every statistic of a family is a function of; leading dims (...) are draws.
+
+    `mean`: (..., roi, layer) group means of the scores; `ceiling`: (..., roi, layer) group means of
+    the lower noise ceilings; `best`: (..., roi, network) of each network's best layer, chosen on
+    other stimuli than it is scored on.
+    """
+
+    mean: np.ndarray
+    ceiling: np.ndarray
+    best: np.ndarray
+
+
 @dataclass
 class Statistics:
     """Observed values and draws of one family.
 
-    `mean`, `ceiling`: (roi, layer) observed and {sources: (draw, roi, layer)}; `best`: (roi,
-    network) observed and {sources: (draw, roi, network)}; `chosen`: (roi, layer) counts.
+    `observed` has no leading dims, `draws` one Values (draw, ...) per subset of the resampled
+    sources. `networks` names the last dim of `best`; `chosen`: (roi, layer), how often each layer
+    was the best.
     """
 
-    mean: np.ndarray
-    mean_draws: dict[Sources, np.ndarray]
-    ceiling: np.ndarray
-    ceiling_draws: dict[Sources, np.ndarray]
-    best: np.ndarray
-    best_draws: dict[Sources, np.ndarray]
-    best_networks: list[str]
+    observed: Values
+    draws: dict[Sources, Values]
+    networks: list[str]
     chosen: np.ndarray
 
 
@@ -77,61 +99,54 @@ def bootstrap_family(
     wanted = bootstrap.subsets(used)
     halves = contrast.Halves.split(family, options.n_splits, options.seed)
     networks = list(dict.fromkeys(n for r in rows if r.pairing == "best" for n in (r.a, r.b)))
-    need_ceiling = bool(rows)
 
-    def block(index: int, size: int) -> tuple[Any, Any, Any, Any]:
+    def block(index: int, size: int) -> tuple[dict[Sources, Values], np.ndarray]:
         draws = draw_block(family, options.seed, index, size)
-        return _one_block(family, draws, wanted, halves, networks, need_ceiling)
+        return one_block(family, draws, wanted, halves, networks)
 
     stage = f"{family.metric}: bootstrap"
     blocks = _blocks(options.n_bootstrap, BLOCK) if wanted else []
     parts = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
-    nothing: list[Sources] = [frozenset()]
-    mean, roof, best, _ = _one_block(family, Draws(1), nothing, halves, networks, need_ceiling)
-    chosen = sum((p[3] for p in parts), np.zeros((len(family.rois), len(family.layers)), int))
-    return Statistics(
-        mean=mean[frozenset()][0],
-        mean_draws={s: np.concatenate([p[0][s] for p in parts]) for s in wanted},
-        ceiling=roof[frozenset()][0],
-        ceiling_draws={s: np.concatenate([p[1][s] for p in parts]) for s in wanted},
-        best=best[frozenset()][0],
-        best_draws={s: np.concatenate([p[2][s] for p in parts]) for s in wanted},
-        best_networks=networks,
-        chosen=chosen,
-    )
+    nothing: Sources = frozenset()
+    alone, _ = one_block(family, Draws(1), [nothing], halves, networks)
+    observed = Values(*(getattr(alone[nothing], f.name)[0] for f in fields(Values)))
+    draws = {
+        s: Values(
+            *(np.concatenate([getattr(p[0][s], f.name) for p in parts]) for f in fields(Values))
+        )
+        for s in wanted
+    }
+    chosen = sum((p[1] for p in parts), np.zeros((len(family.rois), len(family.layers)), int))
+    return Statistics(observed, draws, networks, chosen)
 
 
-def _one_block(
+def one_block(
     family: Family,
     draws: Draws,
-    wanted: list[Sources],
+    wanted: Sequence[Sources],
     halves: contrast.Halves,
     networks: list[str],
-    need_ceiling: bool,
-) -> tuple[dict[Sources, np.ndarray], dict[Sources, np.ndarray], dict[Sources, np.ndarray], Any]:
-    """Group means, lower ceilings and nested best scores of one block of draws."""
+) -> tuple[dict[Sources, Values], np.ndarray]:
+    """Values of one block of draws, and how often each layer was the best."""
     inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
     cells = cell_scores(family, draws, inner)
     roof = ceiling.LowerCeiling(family, draws)
-    means, roofs = {}, {}
-    for sources in wanted:
-        held = cells[sources - {"subjects"}]
-        per_roi, per_roof = [], []
-        for roi, place in family.place.items():
-            scores = np.broadcast_to(held, (draws.size, held.shape[1]))[:, place]
-            weights = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
-            per_roi.append(group_mean(scores, weights))
-            per_roof.append(
-                roof.mean(roi, sources) if need_ceiling else np.full(per_roi[-1].shape, np.nan)
-            )
-        means[sources] = np.stack(per_roi, axis=1)
-        roofs[sources] = np.stack(per_roof, axis=1)
     if networks:
         best, chosen = contrast.best_layers(family, draws, wanted, halves, networks)
     else:
         best = {s: np.empty((draws.size, len(family.rois), 0)) for s in wanted}
         chosen = np.zeros((len(family.rois), len(family.layers)), dtype=int)
-    return means, roofs, best, chosen
+    values = {}
+    for sources in wanted:
+        held = cells[sources - {"subjects"}]
+        means, roofs = [], []
+        for roi, place in family.place.items():
+            scores = np.broadcast_to(held, (draws.size, held.shape[1]))[:, place]
+            weights = draws.subjects[family.subjects[roi]] if "subjects" in sources else None
+            means.append(group_mean(scores, weights))
+            roofs.append(roof.mean(roi, sources))
+        values[sources] = Values(np.stack(means, axis=1), np.stack(roofs, axis=1), best[sources])
+    return values, chosen
 
 
 def null_family(

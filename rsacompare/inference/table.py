@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rsacompare.inference import bootstrap, contrast
-from rsacompare.inference.bootstrap import Sources
+from rsacompare.inference import contrast
+from rsacompare.inference.estimate import Estimate, Function, estimate, t_estimate
 from rsacompare.inference.family import Family
-from rsacompare.inference.statistics import Options, Statistics, levels_of, standard_error
-from rsacompare.schema.results import CONTRAST_COLUMNS
+from rsacompare.inference.statistics import Options, Statistics, Values, levels_of
+from rsacompare.schema.results import CONTRAST_COLUMNS, CONTRAST_EXTRAS
 
 
 def contrast_table(
@@ -36,39 +37,24 @@ def _contrast_row(
     levels = levels_of(family, row.roi, options, row.layers)
     notes = []
     layer_a, layer_b = row.layer_a, row.layer_b
+    function = difference_of(family, row, statistics)
     if row.pairing == "best":
-        a, b = (statistics.best_networks.index(n) for n in (row.a, row.b))
-        difference = float(statistics.best[r, a] - statistics.best[r, b])
-        draws = {s: d[:, r, a] - d[:, r, b] for s, d in statistics.best_draws.items()}
         (layer_a, often_a), (layer_b, often_b) = (
             _most_chosen(family, statistics.chosen[r], n) for n in (row.a, row.b)
         )
         notes.append(f"best layer chosen in {often_a:.0%} ({row.a}) and {often_b:.0%} ({row.b})")
-    else:
-        used = np.flatnonzero(row.weights)
-        vector = row.weights[used]
-        difference = float(statistics.mean[r, used] @ vector)
-        draws = {s: d[:, r][:, used] @ vector for s, d in statistics.mean_draws.items()}
-    se = float(standard_error(draws, levels))
     # equal networks: what is left of sums of equal numbers in another order is no difference
-    rounding = 1e-12 * float(np.abs(statistics.mean[r, row.layers]).max())
-    difference = 0.0 if abs(difference) <= rounding else difference
-    se = 0.0 if se <= rounding else se
+    rounding = 1e-12 * float(np.abs(statistics.observed.mean[r, row.layers]).max())
+    found = estimate(function, statistics, levels, options, rounding)
     unpaired = _unpaired(family, row)
     if unpaired:
-        difference = se = np.nan
+        found = found.unknown()
         notes.append(
             f"some layers have no score in {', '.join(unpaired)}: the networks would be compared "
             "on different subjects"
         )
-    dof = np.asarray(float(min(levels.values(), default=1) - 1))
-    low, high = bootstrap.t_interval(
-        np.asarray(difference), np.asarray(se), dof, options.confidence
-    )
-    p = float(bootstrap.t_two_sided(np.asarray(difference), np.asarray(se), dof))
-    bound, p_equivalence, note = _equivalence(
-        family, row, statistics, options, difference, draws, levels, dof
-    )
+    bound, p_equivalence, note = _equivalence(row, r, function, found, statistics, levels, options)
+    difference, p = float(found.value), float(found.p)
     if not np.isfinite(difference) and not unpaired:
         notes.append("a layer has no score: all its targets are constant")
     elif np.isfinite(difference) and not np.isfinite(p):
@@ -80,10 +66,20 @@ def _contrast_row(
     return {
         "metric": family.metric, "roi": row.roi, "pairing": row.pairing,
         "network_a": row.a, "layer_a": layer_a, "network_b": row.b, "layer_b": layer_b,
-        "difference": difference, "ci_low": float(low), "ci_high": float(high), "p": p,
-        "p_equivalence": p_equivalence, "se": se, "dof": float(dof), "bound": bound,
+        "difference": difference, "ci_low": float(found.low), "ci_high": float(found.high), "p": p,
+        "p_equivalence": p_equivalence, "se": float(found.se), "dof": found.dof, "bound": bound,
         "note": "; ".join(notes),
     }  # fmt: skip
+
+
+def difference_of(family: Family, row: contrast.Row, statistics: Statistics) -> Function:
+    """The row's difference a − b as a function of the values."""
+    r = family.rois.index(row.roi)
+    if row.pairing == "best":
+        a, b = (statistics.networks.index(n) for n in (row.a, row.b))
+        return lambda values: values.best[..., r, a] - values.best[..., r, b]
+    used = np.flatnonzero(row.weights)
+    return lambda values: values.mean[..., r, used] @ row.weights[used]
 
 
 def _unpaired(family: Family, row: contrast.Row) -> list[str]:
@@ -95,36 +91,40 @@ def _unpaired(family: Family, row: contrast.Row) -> list[str]:
 
 
 def _equivalence(
-    family: Family,
     row: contrast.Row,
+    r: int,
+    function: Function,
+    difference: Estimate,
     statistics: Statistics,
-    options: Options,
-    difference: float,
-    draws: dict[Sources, np.ndarray],
     levels: dict[str, int],
-    dof: np.ndarray,
+    options: Options,
 ) -> tuple[float, float, str]:
     """Half width of the equivalence range, p of equivalence, and why there is none.
 
     The ceiling is the ROI's lower one, averaged over the layers of both networks.
     """
-    r = family.rois.index(row.roi)
-    roof = float(np.mean(statistics.ceiling[r, row.layers]))
-    roof_draws = {
-        s: d[:, r][:, row.layers].mean(axis=1) for s, d in statistics.ceiling_draws.items()
-    }
-    if not np.isfinite(roof):
+    share = options.equivalence_bound
+
+    def roof(values: Values) -> np.ndarray:
+        return values.ceiling[..., r, row.layers].mean(axis=-1)
+
+    held = t_estimate(roof, statistics, levels, options)
+    if not np.isfinite(held.value):
         return np.nan, np.nan, "no equivalence test: no noise ceiling"
-    bound = options.equivalence_bound * roof
-    roof_se = standard_error(roof_draws, levels)
-    low, _ = bootstrap.t_interval(np.asarray(roof), roof_se, dof, options.confidence)
-    if not low > 0:
+    bound = share * float(held.value)
+    if not held.low > 0:
         return bound, np.nan, "no equivalence test: the interval of the ceiling reaches 0"
-    scaled = {s: options.equivalence_bound * d for s, d in roof_draws.items()}
-    below = standard_error({s: d - scaled[s] for s, d in draws.items()}, levels)
-    above = standard_error({s: d + scaled[s] for s, d in draws.items()}, levels)
-    p = contrast.tost(np.asarray(difference), np.asarray(bound), below, above, dof)
+    below, above = (
+        t_estimate(partial(_shifted, function, roof, by), statistics, levels, options).se
+        for by in (-share, share)
+    )
+    dof = np.asarray(difference.dof)
+    p = contrast.tost(np.asarray(difference.value), np.asarray(bound), below, above, dof)
     return bound, float(p), ""
+
+
+def _shifted(function: Function, roof: Function, by: float, values: Values) -> np.ndarray:
+    return function(values) + by * roof(values)
 
 
 def _most_chosen(family: Family, chosen: np.ndarray, network: str) -> tuple[str, float]:
@@ -143,8 +143,8 @@ def contrast_variables(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "note",
     }  # fmt: skip
     variables = {}
-    for column in (*CONTRAST_COLUMNS, "se", "dof", "bound", "note"):
-        values = [row[column] for row in rows]
+    for column in (*CONTRAST_COLUMNS, *CONTRAST_EXTRAS):
+        values = [row.get(column, np.nan) for row in rows]
         dtype = str if column in texts else float
         variables[f"contrast_{column}"] = ("contrast", np.array(values, dtype=dtype))
     return variables

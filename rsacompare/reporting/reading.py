@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rsacompare.schema.results import CONTRAST_COLUMNS, meanings
+from rsacompare.schema.results import CONTRAST_COLUMNS, CONTRAST_EXTRAS, meanings
 
 ALPHA = 0.05
 CELL_VARIABLES = (
@@ -78,6 +78,11 @@ class Row:
     se: float = np.nan
     dof: float = np.nan
     bound: float = np.nan
+    p_beyond: float = np.nan
+    p_bh: float = np.nan
+    p_by: float = np.nan
+    p_sign_flip: float = np.nan
+    bf10: float = np.nan
     note: str = ""
 
     @property
@@ -228,7 +233,7 @@ class Reading:
     def contrasts(self) -> list[Row]:
         """All contrast rows, in the order of the result."""
         n = self.result.sizes.get("contrast", 0)
-        names = [c for c in (*CONTRAST_COLUMNS, "se", "dof", "bound", "note") if n]
+        names = [c for c in (*CONTRAST_COLUMNS, *CONTRAST_EXTRAS) if n]
         found = {c: self.result.get(f"contrast_{c}") for c in names}
         columns = {c: array.values.tolist() for c, array in found.items() if array is not None}
         return [Row(**{c: values[i] for c, values in columns.items()}) for i in range(n)]

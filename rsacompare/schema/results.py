@@ -57,7 +57,18 @@ CONTRAST_COLUMNS = (
     "p_equivalence",
     "verdict",
 )
-EXTRA_KINDS = ("rdm", "embedding", "matrix", "map", "table")
+CONTRAST_EXTRAS = (  # kept beside these in results.nc; NaN or "" where there is none
+    "se",
+    "dof",
+    "bound",
+    "p_beyond",
+    "p_bh",
+    "p_by",
+    "p_sign_flip",
+    "bf10",
+    "note",
+)
+EXTRA_KINDS = ("rdm", "embedding", "matrix", "map", "table", "intervals", "curves")
 
 
 class Cell(NamedTuple):
@@ -119,7 +130,7 @@ def add_extra(
 
     Parameters
     ----------
-    kind : {"rdm", "embedding", "matrix", "map", "table"}
+    kind : {"rdm", "embedding", "matrix", "map", "table", "intervals", "curves"}
         rdm: `values(item, pair)` with `stimulus_id(stimulus)`, optional `category(stimulus)`.
         embedding: `xy(item, axis)` with `label(item)` and `group(item)`; optional `panel(item)`
         for several arrangements side by side.
@@ -130,6 +141,15 @@ def add_extra(
         table: any number of 1-D arrays of one length, a column each; `columns` in attrs: what
         they mean, {role: sentence}. With a name `file` also written as `<file>.csv`; with `shown`
         0 it is a file alone.
+        intervals: `label(item)`, `estimate(item)`, `low(item)`, `high(item)`, a row each; optional
+        `group(item)` (decides the colour; a network's name takes the network's), `panel(item)`
+        (side by side), `range_low(item)`, `range_high(item)` (a range shaded behind, as that of
+        equivalence), `outcome(item)` (a word at the end of the row). Attributes: `axis`, its label
+        with unit, and optionally `reference`, where a line is drawn, and `range_label`.
+        curves: `x(point)`, `y(point)`, `curve(point)` (its name; a network's takes its colour);
+        optional `low(point)`, `high(point)` (a band), `outer_low(point)`, `outer_high(point)` (a
+        wider one, as a simultaneous one), `panel(point)`. Attributes: `x_axis`, `y_axis`, and
+        optionally `reference` (a horizontal line).
     metric : str
         The page it belongs to; "" for the index.
     title, caption : str

@@ -113,6 +113,11 @@ class InferenceOptions(Table):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     equivalence_bound: Annotated[float, Field(gt=0)] = 0.1
     n_splits: Annotated[int, Field(ge=1)] = 4
+    sources: Annotated[list[Name], Field(min_length=1)] | None = None
+    interval: Literal["t", "percentile", "bca", "studentised"] = "t"
+    exchange: Literal["auto", "stimuli", "categories"] = "auto"
+    null: Literal["permutation", "phase"] = "permutation"
+    hierarchy: Annotated[list[Name], Field(min_length=3)] | None = None
     primary: Literal["mean", "depth", "best"] | None = None
 
     @field_validator("contrast", mode="before")
