@@ -13,7 +13,15 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, permutation
+from rsacompare.inference import (
+    bayes,
+    bootstrap,
+    ceiling,
+    fraction,
+    intervals,
+    permutation,
+    sign_flip,
+)
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
@@ -35,7 +43,11 @@ from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
 FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
-BESIDE: tuple[Callable[[Inferred], Beside], ...] = ()  # in the order of the pages
+BESIDE: tuple[Callable[[Inferred], Beside], ...] = (  # in the order of the pages
+    fraction.beside,
+    sign_flip.beside,
+    bayes.beside,
+)
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
@@ -79,7 +91,9 @@ def infer(
     sources : sequence of {"subjects", "stimuli", "units"}, optional
         What to resample; by default subjects and all that the evidence declares.
     interval : {"t", "percentile", "bca", "studentised"}
-        All but the first need a single source.
+        All but the first are of a single source, as `sources=["stimuli"]`. Over few levels
+        `percentile` and `bca` are too narrow; `studentised` scores each draw about .63 n + 1 times
+        for n levels.
     exchange : {"auto", "stimuli", "categories"}
         What the bootstrap draws and the null permutes. `auto`: categories where stimuli are nested
         in them.
@@ -104,7 +118,8 @@ def infer(
     Raises
     ------
     ProtocolError
-        Unknown networks, sources or pairing, or numbers that make no sense.
+        Unknown networks, sources or pairing, numbers that make no sense, or an interval for one
+        source where several are resampled: before anything is computed.
 
     Notes
     -----
@@ -126,6 +141,7 @@ def infer(
         raise ProtocolError(plugins.unknown("primary pairing", primary, PRIMARY))
     scores = comparison.scores
     pairs = _pairs(contrast, scores)
+    intervals.check_single(comparison, options)
     meaning = meanings(scores)
     result = empty_result(scores, options)
     inference: dict[str, Any] = {"sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}}
@@ -155,7 +171,7 @@ def infer(
                 _add(result, family, step(inferred), extras, notes)
             all_rows += table
             _describe(inference, family, options)
-            notes += _block_notes(family)
+            notes += [*_block_notes(family), *intervals.notes(family, options)]
             if inference["cross_validated"][metric]:
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "
@@ -163,6 +179,9 @@ def infer(
                     "half the variance of a null with refits; the null was widened by √2 for that."
                 )
     notes += _floor_notes(scores)
+    kind = intervals.label(options, inference["sources"])
+    for name in ("ci", "fraction_ci"):
+        result[name].attrs = {"kind": kind, "prob": options.confidence}
     result = result.assign(contrast_variables(all_rows))
     described = options.described() | inference | {"random_state": options.seed}
     result.attrs |= labels.clean_attrs(
@@ -228,7 +247,6 @@ def empty_result(scores: xr.Dataset, options: Options) -> xr.Dataset:
     result["boot"] = unknown((*DIMS, "draw"), options.n_bootstrap, dtype=np.float32)
     result["null"] = unknown((*DIMS, "permutation"), options.n_permutations, dtype=np.float32)
     result = result.assign_coords(ci_bound=["lower", "upper"], resampled=resampled)
-    result["ci"].attrs = {"kind": "t interval, corrected variance", "prob": options.confidence}
     result["bootstrap_se"].attrs = {"note": "plain bootstrap, without correction, per source"}
     return result
 
@@ -314,7 +332,8 @@ def _floor_notes(scores: xr.Dataset) -> list[str]:
     sizes = sorted({int(n) for n in counts.values if n})
     return [
         f"With {n} subjects a sign-flip test over subjects cannot give a two-sided p below "
-        f"{2 / 2**n:.4g}: it could never reach .05, and is not used here."
+        f"{2 / 2**n:.4g}: it could never reach .05. It is given beside the p of each contrast as a "
+        "check that assumes least (p sign-flip), and decides nothing."
         for n in sizes
         if 1 < n < 6
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from rsacompare.errors import ProtocolError
 from rsacompare.inference import bootstrap, ceiling, contrast, permutation
 from rsacompare.inference.bootstrap import Sources, corrected_variance, group_mean, spread
 from rsacompare.inference.family import BLOCK, Draws, Family, cell_scores, draw_block
+from rsacompare.inference.leave_out import Deletions, Jackknife, Part, Spool, Strata
 from rsacompare.inference.workers import Progress, in_threads
 
 INTERVALS = ("t", "percentile", "bca", "studentised")
@@ -50,6 +52,13 @@ class Options:
         for source in self.sources or ():
             if source not in bootstrap.ORDER:
                 raise ProtocolError(plugins.unknown("source", source, bootstrap.ORDER))
+        least = int(np.ceil(2 / (1 - self.confidence) - 1e-9))
+        if self.interval != "t" and self.n_bootstrap < least:
+            raise ProtocolError(
+                f'interval="{self.interval}" at {100 * self.confidence:g} % reads the tails of the '
+                f"draws: n_bootstrap must be at least {least} (thousands are better), got "
+                f"{self.n_bootstrap}"
+            )
 
     def described(self) -> dict[str, Any]:
         """For the result's attributes."""
@@ -77,13 +86,16 @@ class Statistics:
 
     `observed` has no leading dims, `draws` one Values (draw, ...) per subset of the resampled
     sources. `networks` names the last dim of `best`; `chosen`: (roi, layer), how often each layer
-    was the best.
+    was the best. `jackknife`: the values with one level left out, for BCa and studentised
+    intervals; `redrawn`: the same of every draw, for studentised ones. None where not asked for.
     """
 
     observed: Values
     draws: dict[Sources, Values]
     networks: list[str]
     chosen: np.ndarray
+    jackknife: Jackknife | None = None
+    redrawn: Jackknife | None = None
 
 
 def bootstrap_family(
@@ -117,7 +129,65 @@ def bootstrap_family(
         for s in wanted
     }
     chosen = sum((p[1] for p in parts), np.zeros((len(family.rois), len(family.layers)), int))
-    return Statistics(observed, draws, networks, chosen)
+    found = Statistics(observed, draws, networks, chosen)
+    if len(used) == 1 and options.interval in ("bca", "studentised"):
+        given = (family, used[0], halves, networks)
+        ones = np.ones((1, sum(Strata.of(family, used[0]).sizes)))
+        found.jackknife = jackknife(*given, [lambda: ones], n_jobs, progress)
+        if options.interval == "studentised":
+            counts = [partial(_drawn, family, used[0], options.seed, *b) for b in blocks]
+            found.redrawn = jackknife(*given, counts, n_jobs, progress)
+    return found
+
+
+def _drawn(family: Family, source: str, seed: int, index: int, size: int) -> np.ndarray:
+    return Strata.of(family, source).counts(family, draw_block(family, seed, index, size))
+
+
+def jackknife(
+    family: Family,
+    source: str,
+    halves: contrast.Halves,
+    networks: list[str],
+    counts: Sequence[Callable[[], np.ndarray]],
+    n_jobs: int,
+    progress: Progress | None,
+) -> Jackknife | None:
+    """Values with one level of a source left out, for blocks of draws; None without two levels.
+
+    Parameters
+    ----------
+    source : str
+    counts : callables, a block each
+        How often each draw holds each level: (draw, level of all samples), see `Strata`.
+
+    Notes
+    -----
+    Costs one score of everything per draw and distinct level; values lie in a temporary file
+    (8 bytes per draw, level, ROI and layer, twice).
+    """
+    strata = Strata.of(family, source)
+    if max(strata.sizes) < 2:
+        return None
+    wanted: Sources = frozenset({source})
+
+    def block(drawn: Callable[[], np.ndarray], spool: Spool) -> tuple[Deletions, list[Any]]:
+        held = drawn()
+        deletions = Deletions.of(held, strata.sizes)
+        pieces: list[Values] = []
+        for start in range(0, len(deletions.draw), BLOCK):
+            left = deletions.left(held, slice(start, start + BLOCK))
+            draws = strata.draws(family, left)
+            pieces.append(one_block(family, draws, [wanted], halves, networks)[0][wanted])
+        joined = [np.concatenate([getattr(v, f.name) for v in pieces]) for f in fields(Values)]
+        return deletions, [spool.add(a) for a in joined]
+
+    stage = f"{family.metric}: leaving out one level"
+    with Spool() as spool:
+        arguments = [(c, spool) for c in counts]
+        found = in_threads(block, arguments, n_jobs=n_jobs, stage=stage, progress=progress)
+        read = spool.reader()
+    return Jackknife([Part(d, Values(*map(read, places))) for d, places in found])
 
 
 def one_block(

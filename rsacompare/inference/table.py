@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rsacompare.inference import contrast
-from rsacompare.inference.estimate import Estimate, Function, estimate, t_estimate
+from rsacompare.inference.estimate import Estimate, Function, estimate
 from rsacompare.inference.family import Family
 from rsacompare.inference.statistics import Options, Statistics, Values, levels_of
 from rsacompare.schema.results import CONTRAST_COLUMNS, CONTRAST_EXTRAS
@@ -60,6 +60,7 @@ def _contrast_row(
     elif np.isfinite(difference) and not np.isfinite(p):
         notes.append(
             "no p: fewer than nine in ten draws can be scored, or nothing has two levels to draw"
+            + (", or an end of the interval is unbounded" if options.interval != "t" else "")
         )
     if note:
         notes.append(note)
@@ -108,18 +109,20 @@ def _equivalence(
     def roof(values: Values) -> np.ndarray:
         return values.ceiling[..., r, row.layers].mean(axis=-1)
 
-    held = t_estimate(roof, statistics, levels, options)
+    held = estimate(roof, statistics, levels, options)
     if not np.isfinite(held.value):
         return np.nan, np.nan, "no equivalence test: no noise ceiling"
     bound = share * float(held.value)
     if not held.low > 0:
         return bound, np.nan, "no equivalence test: the interval of the ceiling reaches 0"
     below, above = (
-        t_estimate(partial(_shifted, function, roof, by), statistics, levels, options).se
+        estimate(partial(_shifted, function, roof, by), statistics, levels, options)
         for by in (-share, share)
     )
+    if options.interval != "t":
+        return bound, float(np.maximum(below.less, above.greater)), ""
     dof = np.asarray(difference.dof)
-    p = contrast.tost(np.asarray(difference.value), np.asarray(bound), below, above, dof)
+    p = contrast.tost(np.asarray(difference.value), np.asarray(bound), below.se, above.se, dof)
     return bound, float(p), ""
 
 

@@ -27,6 +27,23 @@ TOST = (
 )
 
 
+EFRON = "Efron B, Tibshirani RJ (1993). An Introduction to the Bootstrap. Chapman & Hall, New York."
+HOW = {  # the interval, and what its p is
+    "percentile": "the range between two percentiles of the bootstrap values ({draws})",
+    "bca": "the range between two percentiles of the bootstrap values ({draws}), moved for bias "
+    "and for a spread that grows with the value (BCa; the acceleration from leaving out one level "
+    "at a time)",
+    "studentised": "the value less quantiles of (draw − value) / standard error of the draw "
+    "({draws}) times its own standard error, each from leaving out a level at a time (bootstrap-t)",
+}
+METHOD = {
+    "t": "t intervals",
+    "percentile": "bootstrap percentile intervals",
+    "bca": "BCa bootstrap intervals",
+    "studentised": "studentised bootstrap intervals",
+}
+
+
 def sign_flip_floor(n_subjects: int) -> float:
     """Smallest two-sided p that a sign-flip test over n subjects can reach: 2 / 2^n.
 
@@ -63,15 +80,28 @@ def intervals(reading: Reading) -> list[str]:
         f"{listing(names)}: {listing(list(which)) if which else 'nothing'}"
         for which, names in groups.items()
     )
-    text.append(
-        f"Every interval covers {percent} and is the value ± t × its standard error. The standard "
+    method = str(told.get("interval", "t"))
+    how = (
+        HOW[method].format(draws=draws)
+        if method in HOW
+        else "the value ± t × its standard error. The standard "
         f"error comes from a bootstrap ({draws}), with a "
-        "variance corrected for counting the interplay of the resampled sources more than once. "
-        f"Resampled by metric – {resampled}. One draw is shared by all layers, ROIs and networks, "
-        "so differences are paired."
+        "variance corrected for counting the interplay of the resampled sources more than once"
+    )
+    text.append(
+        f"Every interval covers {percent} and is {how}. It generalises over what was resampled, by "
+        f"metric – {resampled}. One draw is shared by all layers, ROIs and networks, so that "
+        "differences are paired."
     )
     dof = {reading.label(m): by_value(v) for m, v in reading.by_metric("dof").items()}
-    if dof:
+    if method in HOW:
+        text.append(
+            "The p of a difference is the largest 1 − confidence whose interval still holds zero: "
+            f"a p value below {1 - reading.confidence:.2g} and an interval that leaves out zero "
+            "are the same statement. The degrees of freedom told beside (levels of the resampled "
+            "source less one) serve the Bayes factor alone."
+        )
+    elif dof:
         text.append(
             f"Degrees of freedom of t (levels of the smallest resampled source less one): "
             f"{by_value(dof)}. A p value below {1 - reading.confidence:.2g} and an interval that "
@@ -88,9 +118,14 @@ def intervals(reading: Reading) -> list[str]:
     if few:
         floors = {r: f"n = {n}: p ≥ {sign_flip_floor(n):.4g}" for r, n in few.items()}
         text.append(
-            "Few subjects. A sign-flip test over subjects, which assumes least, could not go below "
-            f"its floor here ({by_value(floors)}, two-sided), whatever the data. The t interval "
-            "can, because it assumes that the estimate is roughly normal."
+            "Few subjects. A sign-flip test over subjects, which assumes least and is given "
+            f"beside, cannot go below its floor here ({by_value(floors)}, two-sided), whatever the "
+            "data. "
+            + (
+                "The t interval can, because it assumes that the estimate is roughly normal."
+                if method == "t"
+                else "The interval can, because it leans on how the draws spread."
+            )
         )
     crossed = [reading.label(m) for m in reading.by_metric("cross_validated")]
     if crossed:
@@ -103,7 +138,8 @@ def intervals(reading: Reading) -> list[str]:
         "p against chance: stimuli of the network are permuted "
         f"({permutations}), one-sided, for the group mean "
         "over these subjects; the family-wise p takes the maximum over the metric's layer × ROI "
-        "grid after each cell is standardised by its own null. Contrast p: two-sided t; corrected "
+        "grid after each cell is standardised by its own null. Contrast p: two-sided"
+        f"{' t' if method == 't' else ', by inversion of the interval'}; corrected "
         "by Holm over all rows of one metric and pairing. Equivalence: two one-sided tests against "
         f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the ROI's lower noise ceiling, "
         "which is recomputed in each draw, not corrected over rows; without a usable ceiling "
@@ -150,18 +186,24 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     if ceiling(reading, metric):
         text.append(f"Noise ceiling: {ceiling(reading, metric).rstrip('.')}.")
     which, dof = sources(reading, metric), reading.by_metric("dof").get(metric, {})
+    method = str(told.get("interval", "t"))
+    draws = counted(int(told.get("n_bootstrap", 0)), "draw")
     text.append(
         f"Scores are means over subjects; chance is {number(float(meaning['chance']))}. {percent} "
-        f"confidence intervals are t intervals"
-        + (f" with {by_value(dof)} degrees of freedom" if dof else "")
-        + f" on the bootstrap variance ({counted(int(told.get('n_bootstrap', 0)), 'draw')})"
+        f"confidence intervals are {METHOD.get(method, METHOD['t'])}"
+        + (f" with {by_value(dof)} degrees of freedom" if dof and method == "t" else "")
+        + (f" on the bootstrap variance ({draws})" if method == "t" else f" ({draws})")
         + (f" over {listing(which)}" if which else "")
         + (", corrected for crossed sources (Schütt et al., 2023)" if len(which) > 1 else "")
         + ", conditional on the fitted models. Scores were tested against chance by permuting "
         f"stimuli ({counted(int(told.get('n_permutations', 0)), 'permutation')}), with family-wise "
         "correction by the maximum statistic over layers and regions (Nichols & Holmes, 2002)."
     )
-    references = [*([SCHUETT] if len(which) > 1 else []), NICHOLS]
+    references = [
+        *([SCHUETT] if len(which) > 1 else []),
+        *([EFRON] if method in HOW else []),
+        NICHOLS,
+    ]
     pairings = list(dict.fromkeys(row.pairing for row in reading.rows(metric)))
     if pairings:
         text.append(

@@ -70,6 +70,19 @@ def p_value(p: float, n_permutations: int | None = None) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}" if p >= 1e-4 else f"{p:.0e}"
 
 
+def bayes_factor(value: float) -> str:
+    """Three digits, in powers of ten where it is far from 1.
+
+    Examples
+    --------
+    >>> bayes_factor(17.185), bayes_factor(0.2871), bayes_factor(3.2e8), bayes_factor(float("nan"))
+    ('17.2', '0.287', '3e+08', '–')
+    """
+    if np.isnan(value):
+        return MISSING
+    return f"{value:.3g}" if 1e-3 <= value < 1e4 else f"{value:.0e}".replace("-", "−")
+
+
 def listing(items: Sequence[Any], most: int = 12) -> str:
     """Words in a row.
 

@@ -25,7 +25,7 @@ from rsacompare.reporting import (
     tables,
 )
 from rsacompare.reporting.leftovers import remove_stale
-from rsacompare.reporting.numbers import number
+from rsacompare.reporting.numbers import MISSING, number
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
@@ -195,7 +195,9 @@ def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> d
         "roi_figure": place_figure(panels.roi_panels(reading, metric), folder, stem),
         "map_figure": place_figure(maps.score_maps(reading, metric), folder, stem),
         "contrasts": tables.contrast_tables(reading, metric),
-        "scores": tables.score_rows(reading, metric),
+        "sign_flips": tables.sign_flips(reading, metric),
+        "scores": (scores := tables.score_rows(reading, metric)),
+        "fractions": any(row["fraction"] != MISSING for row in scores),
         "extras": _extras(reading, metric, folder, stem),
         "paragraph": paragraph,
         "references": references,

@@ -22,6 +22,7 @@ CELL_VARIABLES = (
     "group_ceiling_low",
     "group_ceiling_high",
 )
+MAYBE_CELL_VARIABLES = ("fraction", "fraction_ci")  # of results that have them
 PAIRINGS = {
     "mean": "mean over the layers of each network",
     "depth": "area between the two curves over their common range of relative depth",
@@ -55,6 +56,9 @@ class Curve:
     p: np.ndarray
     p_fwer: np.ndarray
     scores: np.ndarray
+    fraction: np.ndarray
+    fraction_low: np.ndarray
+    fraction_high: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,13 @@ class Reading:
             name: result[name].transpose("metric", "roi", "layer", ...).values
             for name in CELL_VARIABLES
         }
+        for name, like in zip(MAYBE_CELL_VARIABLES, ("mean_score", "ci"), strict=True):
+            held = result.get(name)
+            self._values[name] = (
+                np.full_like(self._values[like], np.nan)
+                if held is None
+                else held.transpose("metric", "roi", "layer", ...).values
+            )
 
     def attr(self, name: str, default: Any) -> Any:
         """A structured attribute."""
@@ -207,6 +218,9 @@ class Reading:
             p=cut["p_null"],
             p_fwer=cut["p_null_fwer"],
             scores=cut["score"].T,
+            fraction=cut["fraction"],
+            fraction_low=cut["fraction_ci"][:, 0],
+            fraction_high=cut["fraction_ci"][:, 1],
         )
 
     def layers(self, metric: str, network: str) -> tuple[list[str], np.ndarray]:

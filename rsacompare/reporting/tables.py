@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from rsacompare.reporting.numbers import MISSING, counted, interval, number, p_value
+from rsacompare.reporting.methods import sign_flip_floor
+from rsacompare.reporting.numbers import (
+    MISSING,
+    bayes_factor,
+    by_value,
+    counted,
+    interval,
+    number,
+    p_value,
+)
 from rsacompare.reporting.reading import ALPHA, PAIRINGS, Reading, Row
 
 MOST_ACROSS = 5  # metrics side by side on a page
@@ -70,6 +79,8 @@ def contrast_tables(reading: Reading, metric: str) -> list[dict[str, Any]]:
                     "first": pairing == reading.pairing,
                     "summary": _outcomes(rows),
                     "missing": missing,
+                    "flipped": any(r["p_sign_flip"] != MISSING for r in rows),
+                    "bayes": any(r["bf10"] != MISSING for r in rows),
                 }
             )
     return found
@@ -98,9 +109,27 @@ def _contrast_row(row: Row) -> dict[str, Any]:
         "p": p_value(row.p),
         "p_fwer": p_value(row.p_fwer),
         "p_equivalence": p_value(row.p_equivalence),
+        "p_sign_flip": p_value(row.p_sign_flip),
+        "bf10": bayes_factor(row.bf10),
         "bound": f"±{number(row.bound)}" if np.isfinite(row.bound) else MISSING,
         "note": note,
     }
+
+
+def sign_flips(reading: Reading, metric: str) -> str:
+    """What the sign-flip p of this metric's contrasts is, with its floor; "" without any."""
+    found = [row.roi for row in reading.rows(metric) if np.isfinite(row.p_sign_flip)]
+    if not found:
+        return ""
+    floors = {
+        roi: f"{sign_flip_floor(reading.n_subjects(metric, roi)):.4g} for "
+        f"{counted(reading.n_subjects(metric, roi), 'subject')}"
+        for roi in dict.fromkeys(found)
+    }
+    return (
+        "p sign-flip: two-sided, over subjects alone and for these stimuli, not corrected; "
+        f"whatever the data, it cannot lie below {by_value(floors)}."
+    )
 
 
 def score_rows(reading: Reading, metric: str) -> list[dict[str, Any]]:
@@ -121,6 +150,8 @@ def score_rows(reading: Reading, metric: str) -> list[dict[str, Any]]:
                         "p": p_value(c.p[i], permutations),
                         "p_fwer": p_value(c.p_fwer[i], permutations),
                         "ceiling": _range(c.ceiling_low[i], c.ceiling_high[i]),
+                        "fraction": number(c.fraction[i]),
+                        "fraction_interval": interval(c.fraction_low[i], c.fraction_high[i]),
                         "significant": bool(c.p_fwer[i] < ALPHA),
                     }
                 )

@@ -13,6 +13,7 @@ from pydantic import (
     PrivateAttr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from rsacompare import plugins
@@ -119,6 +120,15 @@ class InferenceOptions(Table):
     null: Literal["permutation", "phase"] = "permutation"
     hierarchy: Annotated[list[Name], Field(min_length=3)] | None = None
     primary: Literal["mean", "depth", "best"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InferenceOptions:
+        if self.interval != "t" and len(self.sources or ()) != 1:
+            raise ValueError(
+                f'interval = "{self.interval}" generalises over a single source of chance: name '
+                'it, as in sources = ["stimuli"], or keep interval = "t", which covers several'
+            )
+        return self
 
     @field_validator("contrast", mode="before")
     @classmethod
