@@ -20,6 +20,7 @@ from rsacompare.inference.workers import Progress, in_threads
 INTERVALS = ("t", "percentile", "bca", "studentised")
 EXCHANGE = ("auto", "stimuli", "categories")
 NULLS = ("permutation", "phase")
+MOST_DELETIONS = 10_000_000  # of a studentised interval: days, and more than a disk holds
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,14 @@ def bootstrap_family(
     """Observed values and draws of a family: every subset of its sources, same draws for all."""
     most = max(len(s) for s in family.subjects.values())
     used = bootstrap.available(family.sources, most, options.sources)
+    if options.interval == "studentised" and len(used) == 1:
+        scores = options.n_bootstrap * sum(Strata.of(family, used[0]).sizes)
+        if scores > MOST_DELETIONS:
+            raise ProtocolError(
+                f'{family.metric}: interval="studentised" over {used[0]} would score everything '
+                f'{scores:,} times; take interval="bca", or fewer draws than n_bootstrap = '
+                f"{options.n_bootstrap:,}"
+            )
     wanted = bootstrap.subsets(used)
     halves = contrast.Halves.split(family, options.n_splits, options.seed)
     networks = list(dict.fromkeys(n for r in rows if r.pairing == "best" for n in (r.a, r.b)))

@@ -236,6 +236,11 @@ def test_more_than_one_source_is_refused_before_anything_is_computed(product_com
     assert called == []
     with pytest.raises(ProtocolError, match="at least 40"):
         rc.infer(comparison, interval="bca", sources=["stimuli"], n_bootstrap=20)
+    with pytest.raises(ProtocolError, match=r"20,000,000 times.*bca"):
+        rc.infer(
+            comparison, interval="studentised", sources=["stimuli"], n_bootstrap=1_000_000,
+            n_permutations=1,
+        )  # fmt: skip
     # one subject alone leaves one source
     single = product_comparison({"a": skewed(9, subjects=1), "b": skewed(10, subjects=1)})
     result = rc.infer(single, interval="percentile", n_bootstrap=99, n_permutations=1)
