@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import factorial, prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
 from rsacompare.inference.family import Family, arrange
 from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.pools import level_notes
 from rsacompare.inference.statistics import (
     Options,
     Statistics,
@@ -34,7 +34,6 @@ from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
-FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
 BESIDE: tuple[Callable[[Inferred], Beside], ...] = ()  # in the order of the pages
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
@@ -81,8 +80,10 @@ def infer(
     interval : {"t", "percentile", "bca", "studentised"}
         All but the first need a single source.
     exchange : {"auto", "stimuli", "categories"}
-        What the bootstrap draws and the null permutes. `auto`: categories where stimuli are nested
-        in them.
+        What the bootstrap draws and the null permutes where responses have a coordinate
+        `category`. `auto`: categories where the scored stimuli are nested in eight or more of
+        them, each with the same number of two or more; else single stimuli. Stimuli with time
+        blocks are drawn and permuted in these. See `rsacompare.inference.pools`.
     null : {"permutation", "phase"}
         `phase`: for stimuli that are a time series, phases of the network's series at random.
     hierarchy : sequence of str, optional
@@ -128,7 +129,9 @@ def infer(
     pairs = _pairs(contrast, scores)
     meaning = meanings(scores)
     result = empty_result(scores, options)
-    inference: dict[str, Any] = {"sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}}
+    inference: dict[str, Any] = {
+        "sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}, "levels": {},
+    }  # fmt: skip
     if primary is not None:
         inference["primary"] = primary
     notes: list[str] = []
@@ -140,7 +143,7 @@ def infer(
             if not comparison.cells(metric):
                 continue
             better = 1 if meaning[metric]["higher_is_better"] else -1
-            family = arrange(comparison, metric, better)
+            family = arrange(comparison, metric, better, options.exchange)
             depth = np.array([depth_of[layer] for layer in family.layers])
             rows, said = contrasts.rows(family, depth, pairs)
             notes += said
@@ -155,7 +158,7 @@ def infer(
                 _add(result, family, step(inferred), extras, notes)
             all_rows += table
             _describe(inference, family, options)
-            notes += _block_notes(family)
+            notes += level_notes(metric, family.pool.values())
             if inference["cross_validated"][metric]:
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "
@@ -281,31 +284,11 @@ def _describe(inference: dict[str, Any], family: Family, options: Options) -> No
     inference["dof"][family.metric] = {
         roi: min(levels.values(), default=1) - 1 for roi, levels in used.items()
     }
+    kinds = dict.fromkeys(pool.kind for pool in family.pool.values())
+    inference["levels"][family.metric] = [kind or "single stimuli" for kind in kinds]
     inference["cross_validated"][family.metric] = any(
         fold is not None for fold in family.fold.values()
     )
-
-
-def _block_notes(family: Family) -> list[str]:
-    """How stimuli that follow each other in time were drawn."""
-    told: dict[tuple[int, int, int], None] = {}
-    for pool in family.pool.values():
-        if pool.level is not None:
-            lengths = np.bincount(pool.level)
-            # only blocks of one length change places
-            orders = prod(map(factorial, np.unique(lengths, return_counts=True)[1].tolist()))
-            told[len(lengths), len(pool.ids), orders] = None
-    return [
-        f"{family.metric}: the {n} scored stimuli follow each other in time; {blocks} contiguous "
-        "blocks of these, not single ones, were resampled, permuted and counted as levels."
-        + (
-            f" Blocks of equal length have {orders} orders only, so that p_null cannot lie below "
-            f"about {1 / orders:.2g}: make blocks of one length, or shorter ones."
-            if orders < FEW_ORDERS
-            else ""
-        )
-        for blocks, n, orders in sorted(told)
-    ]
 
 
 def _floor_notes(scores: xr.Dataset) -> list[str]:

@@ -19,12 +19,10 @@ def null_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
         fold = family.fold[key]
         if pool.whole or (fold is None and pool.level is None):
             rng = resample.stream(seed, "permutation", "stimuli", pool.ids, index)
-            members = resample.permutations(rng, len(pool.ids), size, pool.fold(fold), pool.level)
-            orders = pool.restrict(members)
-        else:  # folds or blocks of cells that lack different stimuli have no order in common
+            orders = pool.restrict(pool.permutations(rng, size, pool.fold(fold)))
+        else:  # folds or levels of cells that lack different stimuli have no order in common
             rng = resample.stream(seed, "permutation", "stimuli", family.ids[key], index)
-            level = None if pool.level is None else pool.level[pool.own]
-            orders = resample.permutations(rng, len(pool.own), size, fold, level)
+            orders = pool.own_permutations(rng, size, fold)
         places = [i for i, k in enumerate(family.stimuli) if k == key]
         scores[:, places] = score_permuted([family.evidence[i] for i in places], orders)
     return np.stack([group_mean(scores[:, rows]) for rows in family.place.values()], axis=1)

@@ -123,12 +123,20 @@ class Evidence(ABC):
         other, so that blocks, not stimuli, are drawn by the bootstrap and change places in
         permutations (FACTS 9.11). `compare` sets it where the responses have a coordinate
         `time_block` and the metric has not said anything else.
+    category : (stimulus,) str or None
+        The category of each stimulus, "" where it has none or several. `compare` sets it where the
+        responses have a coordinate `category` and the scored stimuli are single ones.
+    segment : (stimulus,) str or None
+        For stimuli that follow each other in time: the recording that each belongs to, set by
+        `compare` where the responses have a coordinate `segment`.
     """
 
     stimulus_id: np.ndarray
     sources: tuple[str, ...]
     fold: np.ndarray | None
     block: np.ndarray | None = None
+    category: np.ndarray | None = None
+    segment: np.ndarray | None = None
     ceiling_pools_subjects: ClassVar[bool] = True  # False: a subject's ceiling is its own affair
 
     @property
