@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
+from rsacompare.errors import ProtocolError
+from rsacompare.kernels.surrogates import Surrogates
 from rsacompare.schema.store import digest
 
 # of scores that lie above 0 for unrelated patterns, by how much depending on the network
@@ -171,6 +173,22 @@ class Evidence(ABC):
     @abstractmethod
     def null(self, permutations: np.ndarray) -> np.ndarray:
         """Scores with the network's stimuli re-indexed: `permutations` (perm, stimulus)."""
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        """Scores with the network's time series phase-randomised: (draw,).
+
+        Kinds of evidence that hold the network's values per stimulus can say; a guest's own kind
+        too, by `surrogates.turn(values, draw)`.
+
+        Raises
+        ------
+        ProtocolError
+            This kind holds no series.
+        """
+        raise ProtocolError(
+            f"{type(self).__name__} holds no series that could be phase-randomised; use "
+            "null='permutation'"
+        )
 
     def ceiling_key(self) -> str:
         """Cells with equal keys share their ceiling (it is computed once)."""
