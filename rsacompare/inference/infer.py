@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, permutation
+from rsacompare.inference import bootstrap, ceiling, multiple, permutation
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
@@ -34,7 +34,9 @@ from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
-BESIDE: tuple[Callable[[Inferred], Beside], ...] = ()  # in the order of the pages
+BESIDE: tuple[Callable[[Inferred], Beside], ...] = (
+    multiple.corrections,
+)  # in the order of the pages
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
@@ -150,7 +152,7 @@ def infer(
             statistics = bootstrap_family(family, rows, options, n_jobs, progress)
             nulls = null_family(family, options, n_jobs, progress)
             fill_result(result, family, statistics, nulls, options)
-            table = contrast_table(family, rows, statistics, options)
+            table = contrast_table(family, rows, statistics, nulls, options)
             inferred = Inferred(
                 family, depth, rows, statistics, nulls, options, table, meaning[metric], scores
             )

@@ -17,8 +17,9 @@ from rsacompare.schema.store import digest
 # of scores that lie above 0 for unrelated patterns, by how much depending on the network
 BIASED = (
     "judge it by the permutation null, network by network. By how much depends on the network's "
-    "dimensions, so that of two networks which both have nothing to do with the brain one can be "
-    "found closer: a difference means little unless the closer network is beyond its own null."
+    "dimensions, so that two networks which both have nothing to do with the brain can differ for "
+    "certain: a difference means little unless the closer network is beyond its own null, and only "
+    "then is it named."
 )
 
 
