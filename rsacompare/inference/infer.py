@@ -87,7 +87,8 @@ def infer(
         them, each with the same number of two or more; else single stimuli. Stimuli with time
         blocks are drawn and permuted in these. See `rsacompare.inference.pools`.
     null : {"permutation", "phase"}
-        `phase`: for stimuli that are a time series, phases of the network's series at random.
+        `phase`: for stimuli that are a time series (they have time blocks), phases of the network's
+        series at random, by metrics that hold values per stimulus. See `rsacompare.inference.phase`.
     hierarchy : sequence of str, optional
         ROIs in the order of the visual system; by default that of the names known.
     primary : {"mean", "depth", "best"}, optional
@@ -107,7 +108,8 @@ def infer(
     Raises
     ------
     ProtocolError
-        Unknown networks, sources or pairing, or numbers that make no sense.
+        Unknown networks, sources or pairing, or numbers that make no sense; categories or phases
+        that were asked for and cannot be had.
 
     Notes
     -----
@@ -160,7 +162,7 @@ def infer(
                 _add(result, family, step(inferred), extras, notes)
             all_rows += table
             _describe(inference, family, options)
-            notes += level_notes(metric, family.pool.values())
+            notes += level_notes(metric, family.pool.values(), null == "permutation")
             if inference["cross_validated"][metric]:
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "

@@ -242,8 +242,11 @@ def _decide(names: list[str], torn: bool, exchange: str) -> tuple[bool, str]:
     return True, ""
 
 
-def level_notes(metric: str, found: Iterable[Pool]) -> list[str]:
-    """How stimuli that are nested in something were drawn, for the pages."""
+def level_notes(metric: str, found: Iterable[Pool], permuted: bool = True) -> list[str]:
+    """How stimuli that are nested in something were drawn, for the pages.
+
+    `permuted`: whether the null permutes them; phase randomisation does not.
+    """
     told: dict[tuple[str, int, int, int, str], None] = {}
     for pool in found:
         if pool.level is not None:
@@ -258,7 +261,8 @@ def level_notes(metric: str, found: Iterable[Pool]) -> list[str]:
         if kind == BLOCKS:
             note = (
                 f"the {n} scored stimuli follow each other in time; {n_levels} contiguous blocks "
-                "of these, not single ones, were resampled, permuted and counted as levels."
+                f"of these, not single ones, were resampled{', permuted' if permuted else ''} and "
+                "counted as levels."
             )
             few = (
                 f" Blocks of equal length have {orders} orders only, so that p_null cannot lie "
@@ -282,6 +286,6 @@ def level_notes(metric: str, found: Iterable[Pool]) -> list[str]:
                 "exchange='categories' asks for categories."
             )
             continue
-        note += few if orders < FEW_ORDERS else ""
+        note += few if orders < FEW_ORDERS and permuted else ""
         notes.append(f"{metric}: {note}")
     return notes

@@ -63,7 +63,10 @@ def test_the_null_is_that_of_the_network_s_series_turned_by_hand(scene):
                 scores.append(own)
             got = result["null"].sel(metric=metric, roi="V1", layer=layer).values
             np.testing.assert_allclose(got, np.mean(scores, axis=0), rtol=1e-4, atol=1e-6)
-    assert "surrogate" not in result.attrs["notes"]
+    notes = json.loads(result.attrs["notes"])
+    said = [n for n in notes if "follow each other" in n]
+    assert len(said) == 2
+    assert all("were resampled and counted as levels" in n and "orders" not in n for n in said)
     assert json.loads(result.attrs["inference"])["null"] == "phase"
 
 
