@@ -88,7 +88,7 @@ def infer(
         blocks are drawn and permuted in these. See `rsacompare.inference.pools`.
     null : {"permutation", "phase"}
         `phase`: for stimuli that are a time series (they have time blocks), phases of the network's
-        series at random, by metrics that hold values per stimulus. See `rsacompare.inference.phase`.
+        series at random, by metrics that hold values per stimulus: `rsacompare.inference.phase`.
     hierarchy : sequence of str, optional
         ROIs in the order of the visual system; by default that of the names known.
     primary : {"mean", "depth", "best"}, optional
