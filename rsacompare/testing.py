@@ -356,6 +356,18 @@ def _round_trip(metric: Metric, world: World) -> None:
     _require(again.sources == evidence.sources, f"sources became {again.sources}")
 
 
+def _labels_from_outside(metric: Metric, world: World) -> None:
+    evidence = world.evidence(metric)
+    before = evidence.score()
+    names = np.array([f"kind {i % 4}" for i in range(len(evidence.stimulus_id))])
+    for label in ("block", "category", "segment"):
+        if getattr(evidence, label) is None:
+            setattr(evidence, label, names)  # as `compare` does; a frozen dataclass refuses
+            held = getattr(evidence, label)
+            _require(np.array_equal(held, names), f"{label} was set to {names}, it is {held}")
+    _same(evidence.score(), before, "score once blocks and categories are told")
+
+
 def _threads(metric: Metric, world: World) -> None:
     network, brain = world.network_array(), world.brain_array()
     before = network.copy(deep=True), brain.copy(deep=True)
@@ -408,6 +420,7 @@ CHECKS: dict[str, Callable[[Metric, World], None]] = {
     "a missing stimulus is an error": _missing_stimulus,
     "the null of no permutation is the score": _null,
     "evidence survives the store bit by bit": _round_trip,
+    "blocks and categories of the stimuli can be told": _labels_from_outside,
     "threads share what was prepared": _threads,
     "options are plain and stay as they are": _config,
     "ceilings have their shapes and order": _ceiling,

@@ -269,7 +269,10 @@ def holm(p: np.ndarray) -> np.ndarray:
 def verdict(
     difference: float, p_fwer: float, p_equivalence: float, better: int, alpha: float
 ) -> str:
-    """`a` or `b` where one network is closer, else `equivalent`, else `undecided`."""
+    """`a` or `b` where one network is closer, else `equivalent`, else `undecided`.
+
+    As in DESIGN section 10; a name may still be withheld (`inference.beyond`).
+    """
     if p_fwer < alpha and difference != 0:
         return "a" if better * difference > 0 else "b"
     return "equivalent" if p_equivalence < alpha else "undecided"

@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rsacompare.errors import DataError
+from rsacompare.inference.pools import Key, Pool, pools, stimulus_key
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence
 from rsacompare.metrics.many import score_draws, score_draws_of_units
 from rsacompare.schema.results import Cell, Comparison
 
 Sources = frozenset[str]
-Key = tuple[str, ...]
 HELD_OUT_SUBJECTS = 8  # from this many on, the best layer is chosen on other subjects too
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The stimuli of all cells of an ROI that share any, directly or through others.
-
-    A stimulus has one multiplicity, one place in a permutation and one half of a split, in
-    whatever order a cell holds its stimuli and whichever of the others it lacks: what two
-    subjects saw is one stimulus, and its chance is shared.
-
-    Attributes
-    ----------
-    ids : (member,) str
-        Sorted.
-    own : (stimulus,) int
-        Where the stimuli of a key stand among the members.
-    whole : bool
-        True when every cell of the pool has all of its stimuli.
-    level : (member,) int or None
-        The block of each member where these follow each other in time: the levels of chance are
-        then blocks.
-    """
-
-    ids: np.ndarray
-    own: np.ndarray
-    whole: bool
-    level: np.ndarray | None = None
-
-    def multiplicities(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Bootstrap draws of the key's stimuli: (draw, stimulus)."""
-        if self.level is None:
-            return np.take(resample.multiplicities(rng, len(self.ids), size), self.own, axis=1)
-        drawn = resample.multiplicities(rng, int(self.level.max()) + 1, size)
-        return np.take(drawn, self.level[self.own], axis=1)
-
-    def fold(self, fold: np.ndarray | None) -> np.ndarray | None:
-        """The key's folds in the order of the members; None where cells lack some of these."""
-        return None if fold is None or not self.whole else fold[np.argsort(self.own)]
-
-    def restrict(self, orders: np.ndarray) -> np.ndarray:
-        """Permutations of the members as permutations of the key's stimuli: (perm, stimulus).
-
-        A stimulus goes where its member goes; past members that the key lacks, on to where those
-        go. Every order of the key's stimuli stays equally likely.
-        """
-        place = np.full(len(self.ids), -1)
-        place[self.own] = np.arange(len(self.own))
-        to = np.take(orders, self.own, axis=1)
-        while (outside := place[to] < 0).any():
-            to = np.where(outside, np.take_along_axis(orders, to, axis=1), to)
-        return place[to]
 
 
 @dataclass
@@ -135,7 +84,7 @@ class Family:
         return found
 
     def n_stimuli(self, roi: str) -> int:
-        """The fewest stimuli, or blocks of these, that any cell of the ROI is scored on."""
+        """The fewest stimuli, or blocks or categories of these, that any cell is scored on."""
         return min(self._n_levels(p) for p in self.place[roi].ravel())
 
     def _n_levels(self, place: int) -> int:
@@ -150,8 +99,11 @@ class Family:
         return min(self.evidence[p].target_size for p in rows.ravel())
 
 
-def arrange(comparison: Comparison, metric: str, better: int) -> Family:
-    """The family of one metric of a comparison."""
+def arrange(comparison: Comparison, metric: str, better: int, exchange: str = "auto") -> Family:
+    """The family of one metric of a comparison.
+
+    `exchange` says what is drawn and permuted: see :mod:`rsacompare.inference.pools`.
+    """
     cells = comparison.cells(metric)
     order = [str(x) for x in comparison.scores["layer"].values]
     have = {c.layer for c in cells}
@@ -176,8 +128,8 @@ def arrange(comparison: Comparison, metric: str, better: int) -> Family:
                 [[position[Cell(metric, layer, roi, s)] for s in own] for layer in layers]
             )
     evidence = list(held.values())
-    pools = _pools(cells, evidence)
-    stimuli = [_stimulus_key(e, pool) for e, pool in zip(evidence, pools, strict=True)]
+    own_pools = pools(cells, evidence, exchange)
+    stimuli = [stimulus_key(e, pool) for e, pool in zip(evidence, own_pools, strict=True)]
     first = {key: evidence[i] for i, key in reversed(list(enumerate(stimuli)))}
     family = Family(
         metric=metric,
@@ -189,7 +141,7 @@ def arrange(comparison: Comparison, metric: str, better: int) -> Family:
         stimuli=stimuli,
         ids={key: np.asarray(e.stimulus_id) for key, e in first.items()},
         fold={key: e.fold for key, e in first.items()},
-        pool=dict(zip(stimuli, pools, strict=True)),
+        pool=dict(zip(stimuli, own_pools, strict=True)),
         sources=tuple(s for s in ("stimuli", "units") if all(s in e.sources for e in evidence)),
         scored=np.array(list(scored.values())),
         better=better,
@@ -201,52 +153,6 @@ def arrange(comparison: Comparison, metric: str, better: int) -> Family:
             groups.setdefault(tuple(keys[p] for p in row), []).append(i)
         family.ceiling_groups[roi] = list(groups.values())
     return family
-
-
-def _ids(evidence: Evidence) -> Key:
-    return tuple(np.asarray(evidence.stimulus_id).astype(str).tolist())
-
-
-def _stimulus_key(evidence: Evidence, pool: Pool) -> Key:
-    fold = () if evidence.fold is None else ("folds", *map(str, evidence.fold.tolist()))
-    blocks = () if pool.level is None else ("blocks", *map(str, pool.level.tolist()))
-    return (*_ids(evidence), *fold, *blocks, *(() if pool.whole else ("of", *pool.ids.tolist())))
-
-
-def _pools(cells: Iterable[Cell], evidence: Iterable[Evidence]) -> list[Pool]:
-    """Each cell's pool: the sets of stimuli of one ROI are joined where they overlap."""
-    cells, evidence = list(cells), list(evidence)
-    keyed = [(c.roi, _ids(e)) for c, e in zip(cells, evidence, strict=True)]
-    block: dict[str, dict[str, str]] = {}
-    for (roi, ids), held in {k: e for k, e in zip(keyed, evidence, strict=True)}.items():
-        if held.block is not None:
-            named = dict(zip(ids, np.asarray(held.block).astype(str).tolist(), strict=True))
-            known = block.setdefault(roi, {})
-            torn = [i for i in ids if known.get(i, named[i]) != named[i]]
-            if torn:
-                raise DataError(
-                    f"ROI {roi}: stimulus '{torn[0]}' is in time block '{known[torn[0]]}' for one "
-                    f"subject and in '{named[torn[0]]}' for another; give it one block"
-                )
-            known |= named
-    joined: dict[str, list[set[str]]] = {}
-    for roi, ids in dict.fromkeys(keyed):
-        found = joined.setdefault(roi, [])
-        joined[roi] = [p for p in found if not p & set(ids)]
-        joined[roi].append(set(ids).union(*(p for p in found if p & set(ids))))
-    made: dict[tuple[str, Key], Pool] = {}
-    distinct = list(dict.fromkeys(keyed))
-    for roi, ids in distinct:
-        members = next(p for p in joined[roi] if p >= set(ids))
-        whole = all(len(k) == len(members) for r, k in distinct if r == roi and members >= set(k))
-        pool = np.array(sorted(members))
-        level = None
-        if any(i in block.get(roi, {}) for i in pool.tolist()):
-            # a stimulus without a block is one of its own
-            names = [block[roi].get(i, f"\0{i}") for i in pool.tolist()]
-            level = np.unique(names, return_inverse=True)[1]
-        made[roi, ids] = Pool(pool, np.searchsorted(pool, ids), whole, level)
-    return [made[key] for key in keyed]
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import factorial, prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from rsacompare.inference import (
     ceiling,
     fraction,
     intervals,
+    multiple,
     permutation,
     sign_flip,
 )
@@ -27,6 +27,7 @@ from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
 from rsacompare.inference.family import Family, arrange
 from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.pools import level_notes
 from rsacompare.inference.statistics import (
     Options,
     Statistics,
@@ -42,11 +43,11 @@ from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
-FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
 BESIDE: tuple[Callable[[Inferred], Beside], ...] = (  # in the order of the pages
     fraction.beside,
     sign_flip.beside,
     bayes.beside,
+    multiple.corrections,
 )
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
@@ -95,10 +96,13 @@ def infer(
         `percentile` and `bca` are too narrow; `studentised` scores each draw about .63 n + 1 times
         for n levels.
     exchange : {"auto", "stimuli", "categories"}
-        What the bootstrap draws and the null permutes. `auto`: categories where stimuli are nested
-        in them.
+        What the bootstrap draws and the null permutes where responses have a coordinate
+        `category`. `auto`: categories where the scored stimuli are nested in eight or more of
+        them, each with the same number of two or more; else single stimuli. Stimuli with time
+        blocks are drawn and permuted in these. See `rsacompare.inference.pools`.
     null : {"permutation", "phase"}
-        `phase`: for stimuli that are a time series, phases of the network's series at random.
+        `phase`: for stimuli that are a time series (they have time blocks), phases of the network's
+        series at random, by metrics that hold values per stimulus: `rsacompare.inference.phase`.
     hierarchy : sequence of str, optional
         ROIs in the order of the visual system; by default that of the names known.
     primary : {"mean", "depth", "best"}, optional
@@ -119,7 +123,8 @@ def infer(
     ------
     ProtocolError
         Unknown networks, sources or pairing, numbers that make no sense, or an interval for one
-        source where several are resampled: before anything is computed.
+        source where several are resampled: before anything is computed. Categories or phases that
+        were asked for and cannot be had.
 
     Notes
     -----
@@ -144,7 +149,9 @@ def infer(
     intervals.check_single(comparison, options)
     meaning = meanings(scores)
     result = empty_result(scores, options)
-    inference: dict[str, Any] = {"sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}}
+    inference: dict[str, Any] = {
+        "sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}, "levels": {},
+    }  # fmt: skip
     if primary is not None:
         inference["primary"] = primary
     notes: list[str] = []
@@ -156,14 +163,14 @@ def infer(
             if not comparison.cells(metric):
                 continue
             better = 1 if meaning[metric]["higher_is_better"] else -1
-            family = arrange(comparison, metric, better)
+            family = arrange(comparison, metric, better, options.exchange)
             depth = np.array([depth_of[layer] for layer in family.layers])
             rows, said = contrasts.rows(family, depth, pairs)
             notes += said
             statistics = bootstrap_family(family, rows, options, n_jobs, progress)
             nulls = null_family(family, options, n_jobs, progress)
             fill_result(result, family, statistics, nulls, options)
-            table = contrast_table(family, rows, statistics, options)
+            table = contrast_table(family, rows, statistics, nulls, options)
             inferred = Inferred(
                 family, depth, rows, statistics, nulls, options, table, meaning[metric], scores
             )
@@ -171,7 +178,8 @@ def infer(
                 _add(result, family, step(inferred), extras, notes)
             all_rows += table
             _describe(inference, family, options)
-            notes += [*_block_notes(family), *intervals.notes(family, options)]
+            notes += level_notes(metric, family.pool.values(), null == "permutation")
+            notes += intervals.notes(family, options)
             if inference["cross_validated"][metric]:
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "
@@ -299,31 +307,11 @@ def _describe(inference: dict[str, Any], family: Family, options: Options) -> No
     inference["dof"][family.metric] = {
         roi: min(levels.values(), default=1) - 1 for roi, levels in used.items()
     }
+    kinds = dict.fromkeys(pool.kind for pool in family.pool.values())
+    inference["levels"][family.metric] = [kind or "single stimuli" for kind in kinds]
     inference["cross_validated"][family.metric] = any(
         fold is not None for fold in family.fold.values()
     )
-
-
-def _block_notes(family: Family) -> list[str]:
-    """How stimuli that follow each other in time were drawn."""
-    told: dict[tuple[int, int, int], None] = {}
-    for pool in family.pool.values():
-        if pool.level is not None:
-            lengths = np.bincount(pool.level)
-            # only blocks of one length change places
-            orders = prod(map(factorial, np.unique(lengths, return_counts=True)[1].tolist()))
-            told[len(lengths), len(pool.ids), orders] = None
-    return [
-        f"{family.metric}: the {n} scored stimuli follow each other in time; {blocks} contiguous "
-        "blocks of these, not single ones, were resampled, permuted and counted as levels."
-        + (
-            f" Blocks of equal length have {orders} orders only, so that p_null cannot lie below "
-            f"about {1 / orders:.2g}: make blocks of one length, or shorter ones."
-            if orders < FEW_ORDERS
-            else ""
-        )
-        for blocks, n, orders in sorted(told)
-    ]
 
 
 def _floor_notes(scores: xr.Dataset) -> list[str]:

@@ -19,12 +19,10 @@ def null_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
         fold = family.fold[key]
         if pool.whole or (fold is None and pool.level is None):
             rng = resample.stream(seed, "permutation", "stimuli", pool.ids, index)
-            members = resample.permutations(rng, len(pool.ids), size, pool.fold(fold), pool.level)
-            orders = pool.restrict(members)
-        else:  # folds or blocks of cells that lack different stimuli have no order in common
+            orders = pool.restrict(pool.permutations(rng, size, pool.fold(fold)))
+        else:  # folds or levels of cells that lack different stimuli have no order in common
             rng = resample.stream(seed, "permutation", "stimuli", family.ids[key], index)
-            level = None if pool.level is None else pool.level[pool.own]
-            orders = resample.permutations(rng, len(pool.own), size, fold, level)
+            orders = pool.own_permutations(rng, size, fold)
         places = [i for i, k in enumerate(family.stimuli) if k == key]
         scores[:, places] = score_permuted([family.evidence[i] for i in places], orders)
     return np.stack([group_mean(scores[:, rows]) for rows in family.place.values()], axis=1)
@@ -61,6 +59,32 @@ def widen_cross_validated(family: Family, null: np.ndarray) -> np.ndarray:
     return np.where(factor > 1, mean + factor * (null - mean), null)
 
 
+def standardised(
+    score: np.ndarray, null: np.ndarray, better: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and null draws by the mean and sd of each cell's own null, larger being closer.
+
+    Parameters
+    ----------
+    score : (...)
+    null : (permutation, ...)
+    better : 1 or -1
+
+    Returns
+    -------
+    z : (...)
+        NaN where there is no score, no null, or a null that never varies: no test.
+    z_null : (permutation, ...)
+        NaN there too.
+    """
+    score, null = better * np.asarray(score), better * null
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, sd = null.mean(axis=0), null.std(axis=0)
+        # a score that no permutation changes varies in its last digits alone
+        sd = np.where((sd > 1e-12 * np.abs(mean)) & np.isfinite(score), sd, np.nan)
+        return (score - mean) / sd, (null - mean) / sd
+
+
 def p_values(score: np.ndarray, null: np.ndarray, better: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """One-sided p of every cell, and corrected over the whole family by the maximum.
 
@@ -77,12 +101,8 @@ def p_values(score: np.ndarray, null: np.ndarray, better: int = 1) -> tuple[np.n
         standardised by the mean and sd of their own null, so that a noisy ROI does not set the
         threshold for all.
     """
+    z, z_null = standardised(score, null, better)
     score, null = better * score, better * null
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean, sd = null.mean(axis=0), null.std(axis=0)
-        # a score that no permutation changes varies in its last digits alone
-        sd = np.where(sd > 1e-12 * np.abs(mean), sd, np.nan)
-        z, z_null = (score - mean) / sd, (null - mean) / sd
     # the same arrangement may come out of another sum with other last digits
     slack = 1e-12 * np.maximum(np.abs(score), 1.0)
     p = (1 + (null >= score - slack).sum(axis=0)) / (len(null) + 1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, contrast, permutation
+from rsacompare.inference import bootstrap, ceiling, contrast, permutation, phase
 from rsacompare.inference.bootstrap import Sources, corrected_variance, group_mean, spread
 from rsacompare.inference.family import BLOCK, Draws, Family, cell_scores, draw_block
 from rsacompare.inference.leave_out import Deletions, Jackknife, Part, Spool, Strata
@@ -231,12 +231,15 @@ def one_block(
 def null_family(
     family: Family, options: Options, n_jobs: int, progress: Progress | None
 ) -> np.ndarray:
-    """Group means under permuted stimuli: (permutation, roi, layer)."""
+    """Group means under permuted stimuli, or phases at random: (permutation, roi, layer)."""
+    if options.null == "phase":
+        phase.require(family)
+    one = phase.null_block if options.null == "phase" else permutation.null_block
 
     def block(index: int, size: int) -> np.ndarray:
-        return permutation.null_block(family, options.seed, index, size)
+        return one(family, options.seed, index, size)
 
-    stage = f"{family.metric}: permutations"
+    stage = f"{family.metric}: {'surrogates' if options.null == 'phase' else 'permutations'}"
     blocks = _blocks(options.n_permutations, permutation.BLOCK)
     null = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
     return permutation.widen_cross_validated(family, np.concatenate(null))

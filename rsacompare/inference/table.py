@@ -8,25 +8,49 @@ from typing import Any
 import numpy as np
 
 from rsacompare.inference import contrast
+from rsacompare.inference.beyond import p_beyond, ruled
 from rsacompare.inference.estimate import Estimate, Function, estimate
 from rsacompare.inference.family import Family
+from rsacompare.inference.multiple import false_discovery
 from rsacompare.inference.statistics import Options, Statistics, Values, levels_of
 from rsacompare.schema.results import CONTRAST_COLUMNS, CONTRAST_EXTRAS
 
 
 def contrast_table(
-    family: Family, rows: list[contrast.Row], statistics: Statistics, options: Options
+    family: Family,
+    rows: list[contrast.Row],
+    statistics: Statistics,
+    null: np.ndarray,
+    options: Options,
 ) -> list[dict[str, Any]]:
-    """One dict per row of contrasts.csv, Holm-corrected within each pairing."""
+    """One dict per row of contrasts.csv, corrected within each pairing: Holm, and FDR beside it.
+
+    `null`: (permutation, roi, layer). A network that Holm's p names closer is named only where its
+    own score is beyond that null too (:mod:`rsacompare.inference.beyond`).
+    """
     table = [_contrast_row(family, row, statistics, options) for row in rows]
-    alpha = 1 - options.confidence
+    alpha = round(1 - options.confidence, 12)
     for pairing in contrast.PAIRINGS:
-        own = [t for t in table if t["pairing"] == pairing]
-        for entry, p_fwer in zip(own, contrast.holm(np.array([t["p"] for t in own])), strict=True):
-            entry["p_fwer"] = float(p_fwer)
-            entry["verdict"] = contrast.verdict(
-                entry["difference"], p_fwer, entry["p_equivalence"], family.better, alpha
-            )
+        at = [i for i, row in enumerate(rows) if row.pairing == pairing]
+        own = [table[i] for i in at]
+        p = np.array([t["p"] for t in own])
+        differences = [t["difference"] for t in own]
+        beyond = p_beyond(
+            family, [rows[i] for i in at], differences, statistics.observed.mean, null
+        )
+        corrected = zip(
+            own, contrast.holm(p), false_discovery(p, "fdr_bh"), false_discovery(p, "fdr_by"),
+            beyond, strict=True,
+        )  # fmt: skip
+        for entry, p_fwer, p_bh, p_by, p_own in corrected:
+            entry |= {"p_fwer": float(p_fwer), "p_bh": float(p_bh), "p_by": float(p_by)}
+            entry["p_beyond"] = float(p_own)
+            difference, better = entry["difference"], family.better
+            found = contrast.verdict(difference, p_fwer, entry["p_equivalence"], better, alpha)
+            a, b = entry["network_a"], entry["network_b"]
+            closer = a if better * difference > 0 else b
+            entry["verdict"], said = ruled(found, closer, p_own, len(null), alpha, f"{a} − {b}")
+            entry["note"] = "; ".join(part for part in (entry["note"], said) if part)
     return table
 
 

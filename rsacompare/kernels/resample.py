@@ -57,19 +57,23 @@ def permutations(
     n_draws: int,
     fold: np.ndarray | None = None,
     block: np.ndarray | None = None,
+    inside: bool = False,
 ) -> np.ndarray:
     """Random orders of `n` stimuli, within folds where given: (draw, stimulus) intp.
 
     With `block` (stimulus,) whole blocks change places and what is inside keeps its order, as
     time points need that follow each other: only blocks of one length (in one fold) can, so that
-    every order is equally likely. A block whose length no other has stays where it is.
+    every order is equally likely. A block whose length no other has stays where it is. With
+    `inside` the stimuli within each block are shuffled too, as those of a category may be.
     """
     out = np.tile(np.arange(n), (n_draws, 1))
     groups = np.zeros(n, dtype=int) if fold is None else np.asarray(fold)
     if block is not None:
         for place in _equal_blocks(groups, np.asarray(block)):
             order = rng.permuted(np.tile(np.arange(len(place)), (n_draws, 1)), axis=1)
-            out[:, place.ravel()] = place[order].reshape(n_draws, -1)
+            moved = place[order]
+            moved = rng.permuted(moved, axis=2) if inside else moved
+            out[:, place.ravel()] = moved.reshape(n_draws, -1)
         return out
     for label in np.unique(groups):
         place = np.flatnonzero(groups == label)

@@ -10,13 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import xarray as xr
 
+from rsacompare.errors import ProtocolError
+from rsacompare.kernels.surrogates import Surrogates
 from rsacompare.schema.store import digest
 
 # of scores that lie above 0 for unrelated patterns, by how much depending on the network
 BIASED = (
     "judge it by the permutation null, network by network. By how much depends on the network's "
-    "dimensions, so that of two networks which both have nothing to do with the brain one can be "
-    "found closer: a difference means little unless the closer network is beyond its own null."
+    "dimensions, so that two networks which both have nothing to do with the brain can differ for "
+    "certain: a difference means little unless the closer network is beyond its own null, and only "
+    "then is it named."
 )
 
 
@@ -123,12 +126,20 @@ class Evidence(ABC):
         other, so that blocks, not stimuli, are drawn by the bootstrap and change places in
         permutations (FACTS 9.11). `compare` sets it where the responses have a coordinate
         `time_block` and the metric has not said anything else.
+    category : (stimulus,) str or None
+        The category of each stimulus, "" where it has none or several. `compare` sets it where the
+        responses have a coordinate `category` and the scored stimuli are single ones.
+    segment : (stimulus,) str or None
+        For stimuli that follow each other in time: the recording that each belongs to, set by
+        `compare` where the responses have a coordinate `segment`.
     """
 
     stimulus_id: np.ndarray
     sources: tuple[str, ...]
     fold: np.ndarray | None
     block: np.ndarray | None = None
+    category: np.ndarray | None = None
+    segment: np.ndarray | None = None
     ceiling_pools_subjects: ClassVar[bool] = True  # False: a subject's ceiling is its own affair
 
     @property
@@ -163,6 +174,22 @@ class Evidence(ABC):
     @abstractmethod
     def null(self, permutations: np.ndarray) -> np.ndarray:
         """Scores with the network's stimuli re-indexed: `permutations` (perm, stimulus)."""
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        """Scores with the network's time series phase-randomised: (draw,).
+
+        Kinds of evidence that hold the network's values per stimulus can say; a guest's own kind
+        too, by `surrogates.turn(values, draw)`.
+
+        Raises
+        ------
+        ProtocolError
+            This kind holds no series.
+        """
+        raise ProtocolError(
+            f"{type(self).__name__} holds no series that could be phase-randomised; use "
+            "null='permutation'"
+        )
 
     def ceiling_key(self) -> str:
         """Cells with equal keys share their ceiling (it is computed once)."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from rsacompare.errors import DataError
+from rsacompare.errors import DataError, ProtocolError
+from rsacompare.kernels.surrogates import Surrogates
 from rsacompare.metrics.profiles import correlate_rows, unit_rows
 from rsacompare.metrics.targets import TargetEvidence, no_ceiling
 
@@ -146,6 +147,25 @@ class IdentificationEvidence(TargetEvidence):
                 return np.where(live, right, 0.0).sum(axis=1) / live.sum(axis=1)
             lost, pairs = (np.nan_to_num(t[permutations, here]).sum(axis=1) for t in (above, total))
             return 1 - lost / pairs
+
+    @property
+    def network_side(self) -> str:
+        return "observed"  # patterns of units, decoded
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        """Of candidates among the scored stimuli only.
+
+        Raises
+        ------
+        ProtocolError
+            With other candidates: their patterns are not kept.
+        """
+        if self.n_others is not None and self.n_others.any():
+            raise ProtocolError(
+                "identification among candidates beside the scored stimuli cannot be "
+                "phase-randomised: the candidates' patterns are not kept; use null='permutation'"
+            )
+        return super().null_series(surrogates)
 
     def _redrawn(self, weights: np.ndarray | None, target_weights: np.ndarray) -> np.ndarray:
         """Every draw of targets has correlations of its own."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from rsacompare.kernels import correlate
+from rsacompare.kernels.surrogates import Surrogates
 from rsacompare.metrics.targets import TargetEvidence, no_ceiling
 
 LOWEST_CEILING = 0.1  # below, a target holds no signal to speak of, and the ratio no information
@@ -66,6 +67,9 @@ class NormalisedEvidence(TargetEvidence):
         return correlate.null_mean_correlation(
             self.observed, self.predicted, permutations, self.fold, factor=self.factor
         )
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        return self._null_series(surrogates, factor=self.factor)
 
     def ceiling_key(self) -> str:
         return f"normalised, {self.n_targets > 0}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from rsacompare.errors import DataError
 from rsacompare.kernels import columns
+from rsacompare.kernels.surrogates import Surrogates
 from rsacompare.metrics.targets import TargetEvidence, no_ceiling, weighted_mean
 from rsacompare.schema.store import digest
 
@@ -57,6 +58,13 @@ class ProfileEvidence(TargetEvidence):
         z = columns.null_mean_correlation(
             self.observed, self.predicted, permutations, self.fold, fisher=self.average == "fisher"
         )
+        return self._averaged(z)
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        return self._averaged(self._null_series(surrogates, fisher=self.average == "fisher"))
+
+    def _averaged(self, z: np.ndarray) -> np.ndarray:
+        """Scores from the mean of r, or of atanh(r), over the targets that are not dead."""
         if self.dead == "zero":  # a target that is dead is so in every order
             z = z * (np.isfinite(self.profile).sum() / self.target_size)
         return np.tanh(z) if self.average == "fisher" else z
@@ -109,6 +117,13 @@ class PatternEvidence(ProfileEvidence):
     ) -> np.ndarray:
         r = columns.correlate_columns(self.observed.T, self.predicted.T, target_weights)
         return self._mean(r, None if weights is None else np.asarray(weights, dtype=np.float64))
+
+    @property
+    def network_side(self) -> str:
+        return "observed"  # patterns of units, decoded
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        return TargetEvidence.null_series(self, surrogates)
 
     def null(self, permutations: np.ndarray) -> np.ndarray:
         # every pair of a predicted and an observed stimulus once: orders are look-ups

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rsacompare.errors import DataError
 from rsacompare.kernels import correlate
+from rsacompare.kernels.surrogates import Surrogates, null_mean_correlation
 from rsacompare.metrics.base import Evidence
 from rsacompare.schema.store import digest
 
@@ -104,6 +105,28 @@ class TargetEvidence(Evidence):
         return correlate.null_mean_correlation(
             self.observed, self.predicted, permutations, self.fold
         )
+
+    @property
+    def network_side(self) -> str:
+        """Which side is the network's: what is decoded, or what the network predicts."""
+        return "observed" if self.noisy == "predicted" else "predicted"
+
+    def null_series(self, surrogates: Surrogates) -> np.ndarray:
+        if type(self).score is TargetEvidence.score:
+            return self._null_series(surrogates)
+        found = []
+        for draw in range(len(surrogates)):  # any other score has its own null
+            turned: Any = {
+                self.network_side: surrogates.turn(getattr(self, self.network_side), draw)
+            }
+            found.append(replace(self, _profile=None, **turned).score())
+        return np.array(found)
+
+    def _null_series(self, surrogates: Surrogates, **options: Any) -> np.ndarray:
+        """That of mean correlations, without making the series."""
+        sides = self.observed, self.predicted
+        still, turned = sides if self.network_side == "predicted" else sides[::-1]
+        return null_mean_correlation(still, turned, surrogates, self.fold, **options)
 
     def ceiling_key(self) -> str:
         side = self.observed if self.noisy == "observed" else self.predicted

@@ -12,6 +12,10 @@ SCHUETT = (
     "Schütt HH, Kipnis AD, Diedrichsen J, Kriegeskorte N (2023). Statistical inference on "
     "representational geometries. eLife 12:e82566."
 )
+PRICHARD = (
+    "Prichard D, Theiler J (1994). Generating surrogate data for time series with several "
+    "simultaneously measured variables. Physical Review Letters 73:951–954."
+)
 NICHOLS = (
     "Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: "
     "a primer with examples. Human Brain Mapping 15:1–25."
@@ -55,9 +59,35 @@ def sign_flip_floor(n_subjects: int) -> float:
     return 2.0 ** (1 - n_subjects)
 
 
+LEVELS = {"categories": "categories of stimuli", "time blocks": "time blocks of stimuli"}
+
+
+def levels(reading: Reading, metric: str) -> str:
+    """What stands for the stimuli in draws and permutations: these, their categories or blocks."""
+    found = reading.by_metric("levels").get(metric, [])
+    return listing([LEVELS.get(kind, "stimuli") for kind in found]) if found else "stimuli"
+
+
 def sources(reading: Reading, metric: str) -> list[str]:
-    """What was resampled for this metric."""
-    return list(reading.by_metric("sources").get(metric, []))
+    """What was resampled for this metric, by name."""
+    told = reading.by_metric("sources").get(metric, [])
+    return [levels(reading, metric) if source == "stimuli" else source for source in told]
+
+
+def _null(reading: Reading, metrics: list[str], draws: str) -> str:
+    """How the null was made, to stand after “p against chance:” and the like."""
+    if reading.inference.get("null") == "phase":
+        return (
+            "the Fourier phases of the network's time series are drawn at random, the same for all "
+            "units, layers, regions and subjects, which keeps every power and cross-spectrum "
+            f"({draws})"
+        )
+    kinds = {levels(reading, m): None for m in metrics}
+    moved = [
+        f"{kind} (as wholes, and the stimuli inside each)" if kind == LEVELS["categories"] else kind
+        for kind in kinds
+    ]
+    return f"{listing(moved)} of the network are permuted ({draws})"
 
 
 def over_chance(reading: Reading, metric: str) -> str:
@@ -135,10 +165,10 @@ def intervals(reading: Reading) -> list[str]:
             "within folds."
         )
     text.append(
-        "p against chance: stimuli of the network are permuted "
-        f"({permutations}), one-sided, for the group mean "
-        "over these subjects; the family-wise p takes the maximum over the metric's layer × ROI "
-        "grid after each cell is standardised by its own null. Contrast p: two-sided"
+        f"p against chance: {_null(reading, reading.metrics, permutations)}, one-sided, for the "
+        "group mean over these subjects; the family-wise p takes the maximum over the metric's "
+        "layer × ROI grid after each cell is standardised by its own null (step-down and false "
+        "discovery rates stand on the metric's page). Contrast p: two-sided"
         f"{' t' if method == 't' else ', by inversion of the interval'}; corrected "
         "by Holm over all rows of one metric and pairing. Equivalence: two one-sided tests against "
         f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the ROI's lower noise ceiling, "
@@ -146,8 +176,11 @@ def intervals(reading: Reading) -> list[str]:
         "nothing is called equivalent."
     )
     text.append(
-        f"Verdict: a network's name where the corrected p < {ALPHA:g}; else “equivalent” where the "
-        f"equivalence p < {ALPHA:g}; else “undecided”, which is no evidence for equality."
+        f"Verdict: a network's name where the corrected p < {ALPHA:g} and the network's own score "
+        f"in that row is beyond its null (p < {ALPHA:g}, by the maximum over the rows of the "
+        "metric and pairing): of two networks that have nothing to do with the brain one may still "
+        f"score higher. Else “equivalent” where the equivalence p < {ALPHA:g} and the corrected "
+        "p is not; else “undecided”, which is no evidence for equality."
     )
     return text
 
@@ -195,13 +228,16 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
         + (f" on the bootstrap variance ({draws})" if method == "t" else f" ({draws})")
         + (f" over {listing(which)}" if which else "")
         + (", corrected for crossed sources (Schütt et al., 2023)" if len(which) > 1 else "")
-        + ", conditional on the fitted models. Scores were tested against chance by permuting "
-        f"stimuli ({counted(int(told.get('n_permutations', 0)), 'permutation')}), with family-wise "
-        "correction by the maximum statistic over layers and regions (Nichols & Holmes, 2002)."
+        + ", conditional on the fitted models. Scores were tested against chance "
+        + _against(reading, metric)
+        + ", with family-wise correction by the maximum statistic over layers and regions (Nichols "
+        "& Holmes, 2002)."
     )
+    phase = told.get("null") == "phase"
     references = [
         *([SCHUETT] if len(which) > 1 else []),
         *([EFRON] if method in HOW else []),
+        *([PRICHARD] if phase else []),
         NICHOLS,
     ]
     pairings = list(dict.fromkeys(row.pairing for row in reading.rows(metric)))
@@ -211,7 +247,8 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
             + (f"; {told['primary']} named as primary by the study" if "primary" in told else "")
             + "), two-sided, with Holm's (1979) correction over the rows of each pairing, and "
             "tested for equivalence by two one-sided tests (Schuirmann, 1987) within "
-            f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the lower noise ceiling."
+            f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the lower noise ceiling. A "
+            "network was named closer only where its own score was beyond its null as well."
         )
         references += [HOLM, TOST]
     version = reading.attr("provenance", {}).get("versions", {}).get("rsacompare", "")
@@ -223,6 +260,19 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
     cited = [str(c) for c in meaning.get("citations", [])]
     cited += networks_in_words.citations(reading, networks)
     return " ".join(text), list(dict.fromkeys([*cited, *references]))
+
+
+def _against(reading: Reading, metric: str) -> str:
+    """How scores were tested against chance."""
+    draws = int(reading.inference.get("n_permutations", 0))
+    if reading.inference.get("null") == "phase":
+        return (
+            f"by phase randomisation of the network's series ({counted(draws, 'surrogate')}, the "
+            "same phases for all; Prichard & Theiler, 1994)"
+        )
+    what = levels(reading, metric)
+    inside = ", and stimuli inside these" if what == LEVELS["categories"] else ""
+    return f"by permuting {what}{inside} ({counted(draws, 'permutation')})"
 
 
 def _data(reading: Reading) -> str:

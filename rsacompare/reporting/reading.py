@@ -100,6 +100,11 @@ class Row:
         return {"a": self.network_a, "b": self.network_b}.get(self.verdict, "")
 
     @property
+    def withheld(self) -> bool:
+        """Whether the networks differ, yet the closer one is not beyond its own null."""
+        return self.verdict == "undecided" and self.p_fwer < ALPHA <= self.p_beyond
+
+    @property
     def outcome(self) -> str:
         """Name of the winner, `equivalent` or `undecided`."""
         return self.winner or ("equivalent" if self.verdict == "equivalent" else "undecided")

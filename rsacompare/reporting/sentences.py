@@ -207,6 +207,13 @@ def _sure(reading: Reading, rows: list[Row]) -> str:
 def _decided(rows: list[Row]) -> str:
     """The rule by which a winner is named, and how clear the named ones are."""
     decided = [row for row in rows if row.winner]
+    kept = sum(row.withheld for row in rows)
+    withheld = (
+        f" ({kept} of {counted(len(rows), 'row')} withheld: the networks differ, but the closer "
+        "one is not beyond chance itself)"
+        if kept
+        else ""
+    )
     sizes = sorted(set(Counter(row.metric for row in rows).values()))
     size = listing(sizes) if len(sizes) < 3 else f"{sizes[0]} to {sizes[-1]}"
     each = "each metric's " if len({row.metric for row in rows}) > 1 else "the "
@@ -215,8 +222,11 @@ def _decided(rows: list[Row]) -> str:
     if decided:
         return (
             f"a winner is named only where p < {ALPHA:g} after {holm} (the {len(decided)} named: "
-            f"p {_at_most(max(known, default=np.nan), len(decided))})"
+            f"p {_at_most(max(known, default=np.nan), len(decided))}) and the winner's own score "
+            f"is beyond its null{withheld}"
         )
+    if withheld:
+        return f"nobody is named, though differences reached p < {ALPHA:g} after {holm}{withheld}"
     least = f" (smallest corrected p: {p_value(min(known))})" if known else ""
     return f"no difference reached p < {ALPHA:g} after {holm}{least}"
 

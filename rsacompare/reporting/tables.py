@@ -56,13 +56,14 @@ def _verdict_cell(row: Row) -> dict[str, str]:
 def contrast_tables(reading: Reading, metric: str) -> list[dict[str, Any]]:
     """A table per pairing, that of the answer first; and why a contrast has no rows there."""
     found = []
+    permutations = int(reading.inference.get("n_permutations", 0)) or None
     order = sorted(PAIRINGS, key=lambda p: p != reading.pairing)
     for pairing, meaning in ((p, PAIRINGS[p]) for p in order):
         groups, missing = [], []
         for pair in reading.pairs:
             own = reading.rows(metric, pair, pairing)
             if own:
-                groups.append((pair, [_contrast_row(r) for r in own]))
+                groups.append((pair, [_contrast_row(r, permutations) for r in own]))
             n = [len(reading.layers(metric, network)[0]) for network in pair]
             if pairing == "ordinal" and not own and 0 not in n and n[0] != n[1]:
                 missing.append(f"{pair[0]} has {counted(n[0], 'layer')}, {pair[1]} has {n[1]}")
@@ -95,7 +96,7 @@ def _outcomes(rows: list[dict[str, Any]]) -> str:
     return f"{counted(len(rows), 'row')}: {told}"
 
 
-def _contrast_row(row: Row) -> dict[str, Any]:
+def _contrast_row(row: Row, permutations: int | None) -> dict[str, Any]:
     layers, note = [row.layer_a, row.layer_b], row.note
     chosen = CHOSEN.match(note)
     if chosen:  # how often stands beside each layer, not in a sentence per row
@@ -108,6 +109,7 @@ def _contrast_row(row: Row) -> dict[str, Any]:
         "dof": f"{row.dof:g}" if np.isfinite(row.dof) else MISSING,
         "p": p_value(row.p),
         "p_fwer": p_value(row.p_fwer),
+        "p_beyond": p_value(row.p_beyond, permutations),
         "p_equivalence": p_value(row.p_equivalence),
         "p_sign_flip": p_value(row.p_sign_flip),
         "bf10": bayes_factor(row.bf10),

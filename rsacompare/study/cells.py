@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,11 @@ from rsacompare.metrics.evidence import KINDS, Evidence, Metric
 from rsacompare.schema import store, trees
 from rsacompare.schema.labels import index_of
 from rsacompare.schema.results import Cell
+
+LABELS = {"block": "time_block", "category": "category", "segment": "segment"}
+"""{attribute of the evidence: coordinate of the presentations}; set from outside, and stored so,
+so that no metric and no kind of evidence need think of them."""
+FORMAT = 2  # of a cell's file; 2 holds categories and segments
 
 
 @dataclass(frozen=True)
@@ -59,27 +65,47 @@ class Region:
             cut = self.data["response"].isel(neuroid=self.mask if mask is None else mask)
         return cut.assign_attrs(subject=self.subject, roi=self.roi)
 
-    def mark_blocks(self, evidence: Evidence) -> None:
-        """Evidence of stimuli that follow each other in time says so, whatever the metric.
+    @cached_property
+    def _labelled(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """{coordinate: (stimuli, label of each)}; "" where presentations of one differ."""
+        if "stimulus_id" not in self.data.coords:
+            return {}
+        ids = self.data["stimulus_id"].values.astype(str)
+        unique, first, member = np.unique(ids, return_index=True, return_inverse=True)
+        found = {}
+        for name in LABELS.values():
+            if name in self.data.coords:
+                values = self.data[name].values.astype(str)
+                torn = np.flatnonzero(values != values[first][member])
+                if torn.size and name == "time_block":
+                    raise DataError(
+                        f"stimulus '{ids[torn[0]]}' is in time block '{values[torn[0]]}' and in "
+                        f"'{values[first][member][torn[0]]}'; give it one block"
+                    )
+                kept = values[first].astype(object)
+                kept[np.unique(member[torn])] = ""
+                found[name] = unique, kept.astype(str)
+        return found
+
+    def mark(self, evidence: Evidence) -> None:
+        """Evidence learns what its stimuli are nested in, whatever the metric (`LABELS`).
 
         Raises
         ------
         DataError
-            A stimulus whose presentations lie in different blocks.
+            A stimulus whose presentations lie in different time blocks.
         """
-        if evidence.block is not None or "time_block" not in self.data.coords:
-            return
-        ids = self.data["stimulus_id"].values.astype(str)
-        blocks = self.data["time_block"].values.astype(str)
-        unique, first, member = np.unique(ids, return_index=True, return_inverse=True)
-        torn = np.flatnonzero(blocks != blocks[first][member])
-        if torn.size:
-            raise DataError(
-                f"stimulus '{ids[torn[0]]}' is in time block '{blocks[torn[0]]}' and in "
-                f"'{blocks[first][member][torn[0]]}'; give it one block"
-            )
-        own = index_of(evidence.stimulus_id, unique, "the evidence", "the responses")
-        evidence.block = blocks[first][own]
+        wanted = np.asarray(evidence.stimulus_id).astype(str)
+        for attribute, name in LABELS.items():
+            if getattr(evidence, attribute) is not None or name not in self._labelled:
+                continue
+            if name == "segment" and "time_block" not in self._labelled:
+                continue  # recordings of stimuli that do not follow each other
+            known, label = self._labelled[name]
+            if name == "category" and not np.isin(wanted, known).all():
+                continue  # what is scored are categories themselves
+            own = index_of(wanted, known, "the evidence", "the responses")
+            setattr(evidence, attribute, label[own])
 
 
 def layers_of(tree: xr.DataTree) -> dict[str, Layer]:
@@ -176,8 +202,9 @@ class CellCache(Mapping[Cell, Evidence]):
         if self._store is None or KINDS.get(str(arrays.get("kind"))) is not type(evidence):
             self._memory[cell] = evidence
         else:
-            if evidence.block is not None:  # set from outside, so that no kind need think of it
-                arrays = arrays | {"block": np.asarray(evidence.block)}
+            for name in LABELS:
+                if getattr(evidence, name) is not None:
+                    arrays = arrays | {name: np.asarray(getattr(evidence, name))}
             self._store.save(key, arrays)
             self._keys[cell] = key
 
@@ -189,8 +216,9 @@ class CellCache(Mapping[Cell, Evidence]):
         if held is None:
             raise KeyError(cell)
         evidence = KINDS[str(held["kind"])].from_arrays(held)
-        if "block" in held:
-            evidence.block = held["block"]
+        for name in LABELS:
+            if name in held:
+                setattr(evidence, name, held[name])
         return evidence
 
     def __iter__(self) -> Iterator[Cell]:
@@ -216,5 +244,5 @@ def cell_key(metric: Metric, layer: Layer, region: Region, union: np.ndarray | N
     options = {
         k: store.digest(v) if isinstance(v, np.ndarray) else v for k, v in metric.config().items()
     }
-    together = [] if union is None else [union]
+    together = [f"format {FORMAT}"] if union is None else [f"format {FORMAT}", union]
     return store.digest(kind.__qualname__, options, code, layer.hash, region.hash, *together)

@@ -16,6 +16,7 @@ from rsacompare.metrics.combined_evidence import CombinedEvidence
 from rsacompare.metrics.evidence import Evidence, PairEvidence
 from rsacompare.schema import labels
 from rsacompare.schema.results import Cell, Comparison, layer_coords
+from rsacompare.study.cells import LABELS
 
 COMBINED = "combined"
 
@@ -164,7 +165,8 @@ def _combine(
         found[f] = np.nan_to_num(found[f])  # nothing varies: nothing is predicted
         predicted[test] = found[f] @ models[:, test]
     made = CombinedEvidence(ids, predicted, first.brain, fold, first.comparator, found)
-    made.block = first.block
+    for name in LABELS:
+        setattr(made, name, getattr(first, name))
     return made, found.mean(axis=0)
 
 

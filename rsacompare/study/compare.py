@@ -155,12 +155,13 @@ def _compute(
                 with _named(label, name, f"ROI {cell.roi}", cell.subject):
                     found = metric.compare(ready, prepared[part])
                     require_sound(found, regions[cell.roi, cell.subject].data)
-                    regions[cell.roi, cell.subject].mark_blocks(found)
                     done = {part: found}  # one part at a time
             evidence = done[part]
             union, mask = unions[part], regions[cell.roi, cell.subject].mask
             if union is not None and mask is not None:
                 evidence = evidence.take(mask[union])  # type: ignore[attr-defined]
+            with _named(label, name, f"ROI {cell.roi}", cell.subject):
+                regions[cell.roi, cell.subject].mark(evidence)
             cells.put(cell, keys[cell], evidence)
 
     for name in by_layer:  # cells of one brain part stand together, so that `done` serves them

@@ -91,6 +91,41 @@ def test_no_network_wins_on_noise_by_its_dimensions(metric):
     assert rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / n), rate
 
 
+@cache
+def named(n: int) -> pd.DataFrame:
+    """The same by scores that lie above 0 for unrelated patterns: p_fwer and the verdict."""
+    metrics = {
+        "plain cka": rc.metric("cka", debiased=False),
+        "procrustes": rc.metric("procrustes"),
+        "cosine": rc.metric("rsa", distance="euclidean", comparator="cosine"),
+    }
+    ids = [f"s{i:02d}" for i in range(16)]
+    found = []
+    for seed in range(n):
+        rng = np.random.default_rng(20_000 + seed)
+        layers = {"flat": rng.standard_normal((16, 60)), "spiky": rng.standard_normal((16, 2))}
+        brain = {f"p{i}": rng.standard_normal((48, 30)) for i in range(3)}
+        comparison = rc.compare(
+            rc.activations({name: {"l": x} for name, x in layers.items()}, stimulus_id=ids),
+            rc.responses(brain, stimulus_id=ids * 3),
+            metrics,
+        )
+        result = rc.infer(comparison, n_bootstrap=200, n_permutations=199, random_state=seed)
+        rows = rc.tables(result)["contrasts"]
+        rows = rows[rows["pairing"] == "mean"].set_index("metric")
+        outcome = {"differs": rows["p_fwer"] < 0.05, "named": rows["verdict"].isin(["a", "b"])}
+        found.append(pd.DataFrame(outcome).stack())
+    return pd.DataFrame(found)
+
+
+@pytest.mark.parametrize("metric", ["plain cka", "procrustes", "cosine"])
+def test_a_score_that_is_biased_names_no_winner_on_noise(metric):
+    n = 60
+    rates = named(n).mean()[metric]
+    assert rates["differs"] > 0.5, rates  # the difference is there, and means nothing
+    assert rates["named"] <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / n), rates
+
+
 def main() -> None:
     """Print all rates with their Monte-Carlo error."""
     for effect, n in ((0.0, N), (0.4, 60)):
@@ -99,6 +134,8 @@ def main() -> None:
         print(table.mean().map("{:.3f}".format) + " ± " + table.sem().map("{:.3f}".format))
     print("\ncontrast p < .05 between two networks on noise")
     print(contrasts(60).mean().map("{:.3f}".format))
+    print("\nnoise, biased scores: the networks differ, and one is named")
+    print(named(60).mean().unstack().map("{:.3f}".format))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,8 @@ def fake_result(
                 if row["p_equivalence"] < 0.05
                 else "undecided"
             )
-    names = (*CONTRAST_COLUMNS, "se", "dof", "bound", "note")
+            row["p_beyond"] = row["p"] / 2
+    names = (*CONTRAST_COLUMNS, "se", "dof", "bound", "p_beyond", "note")
     data = data.assign(
         {f"contrast_{c}": ("contrast", np.array([row[c] for row in rows])) for c in names}
     )

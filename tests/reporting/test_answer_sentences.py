@@ -102,6 +102,27 @@ def test_undecided_is_said_and_not_taken_for_equality(told):
     assert "“Undecided” (2 of 2 comparisons) does not mean equally close" in limits
 
 
+def test_names_that_were_withheld_are_counted(told):
+    def sure(verdicts):
+        _, reading = told(verdicts, metrics=("rsa",))
+        result = reading.result
+        at_v1 = result["contrast_roi"].values == "V1"
+        result["contrast_p_fwer"] = ("contrast", np.full(len(at_v1), 0.004))
+        result["contrast_p_beyond"] = ("contrast", np.where(at_v1, 0.3, 0.01))
+        found = Reading(result)
+        rows = found.rows("rsa", None, "mean")
+        assert [r.withheld for r in rows] == [r.roi == "V1" and not r.winner for r in rows]
+        return sentences.answer(found)[1][1]
+
+    some = sure({"rsa": "a", ("rsa", "V1", "net0", "net1"): "undecided"})
+    assert "after Holm's correction over the 2 rows (the 1 named: p = 0.004) and the winner" in some
+    assert "own score is beyond its null (1 of 2 rows withheld: the networks differ, but" in some
+    none = sure({"*": "undecided"})
+    assert "Nobody is named, though differences reached p < 0.05 after Holm" in none
+    assert "(1 of 2 rows withheld" in none
+    assert "withheld" not in sure({"*": "a"})
+
+
 def test_equivalence_is_its_own_outcome(told):
     (won, sure, limits), _ = told({"*": "equivalent"}, metrics=("rsa",), rois=("V1",))
     assert "RSA finds the two equivalent in V1, the one ROI" in won

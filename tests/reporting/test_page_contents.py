@@ -99,7 +99,9 @@ def test_contrast_table_holds_every_row_with_its_numbers(metric, small_pages, sm
                 "ordinal": [f"{r.layer_a} {r.layer_b}"],
                 "best": [f"{r.layer_a} (71 %) {r.layer_b} (64 %)"],
             }.get(pairing, [])
-            ps = [p_value(p) for p in (r.p, r.p_fwer, r.p_equivalence)]
+            beyond = p_value(r.p_beyond, 1000)
+            assert beyond == p_value(r.p / 2, 1000)
+            ps = [p_value(r.p), p_value(r.p_fwer), beyond, p_value(r.p_equivalence)]
             size = [number(r.difference, signed=True), interval(r.ci_low, r.ci_high)]
             bound = f"±{number(r.bound)}"
             expected.append([r.roi, *layers, *size, f"{r.dof:g}", *ps, bound, r.outcome])

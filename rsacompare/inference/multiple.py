@@ -1,0 +1,123 @@
+"""Many tests at once: step-down maxima, false discovery rates, and the family shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from statsmodels.stats.multitest import multipletests
+
+from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.permutation import p_values, standardised
+
+METHODS = {
+    "none": "each cell by itself",
+    "maximum": "family-wise: the maximum over all cells (single step)",
+    "step-down": "family-wise: the maximum over the cells not yet found (Westfall & Young, 1993)",
+    "BH": "share of false discoveries, positively dependent cells (Benjamini & Hochberg, 1995)",
+    "BY": "share of false discoveries, any dependence (Benjamini & Yekutieli, 2001)",
+}
+
+
+def step_down(score: np.ndarray, null: np.ndarray, better: int = 1) -> np.ndarray:
+    """P of every cell, corrected by the step-down maximum statistic.
+
+    Cells are standardised by the mean and sd of their own null and taken from the best on; each
+    is compared with the maximum, in every permutation, over itself and those that come after it,
+    and its p is never smaller than that of one before it. Free step-down resampling (Westfall &
+    Young 1993, algorithm 2.8; Nichols & Holmes 2002): strong control where null cells have the
+    joint distribution that permuting gives them whichever others are true (subset pivotality),
+    and never larger than the single-step p.
+
+    Parameters
+    ----------
+    score : (roi, layer)
+    null : (permutation, roi, layer)
+    better : 1 or -1
+
+    Returns
+    -------
+    (roi, layer)
+        NaN for cells that are no tests.
+    """
+    z, z_null = standardised(score, null, better)
+    tests = np.flatnonzero(np.isfinite(z.ravel()))
+    out = np.full(z.size, np.nan)
+    order = tests[np.argsort(-z.ravel()[tests], kind="stable")]
+    draws = z_null.reshape(len(z_null), -1)
+    highest = np.full(len(draws), -np.inf)
+    for place in order[::-1]:  # from the least on: the maximum over it and all after it
+        highest = np.maximum(highest, draws[:, place])
+        out[place] = (1 + (highest >= z.ravel()[place] - 1e-12).sum()) / (len(draws) + 1)
+    out[order] = np.maximum.accumulate(out[order])
+    return out.reshape(z.shape)
+
+
+def false_discovery(p: np.ndarray, method: str) -> np.ndarray:
+    """P adjusted for the false discovery rate over all that are not NaN; of the shape of `p`.
+
+    Parameters
+    ----------
+    p : (...)
+    method : {"fdr_bh", "fdr_by"}
+        Of `statsmodels.stats.multitest.multipletests`.
+
+    Examples
+    --------
+    >>> false_discovery(np.array([0.01, np.nan, 0.04]), "fdr_bh").tolist()
+    [0.02, nan, 0.04]
+    """
+    values = np.asarray(p, dtype=float)
+    out = np.full(values.shape, np.nan)
+    tests = np.isfinite(values)
+    if tests.any():
+        out[tests] = multipletests(values[tests], method=method)[1]
+    return out
+
+
+def corrections(inferred: Inferred) -> Beside:
+    """Step-down and false discovery rates of a metric's layer x ROI family, and the family."""
+    family, score = inferred.family, inferred.statistics.observed.mean
+    p, single = p_values(score, inferred.null, family.better)
+    p = np.where(np.isfinite(single), p, np.nan)  # a cell that no permutation moves is no test
+    found = {
+        "p_null_step": step_down(score, inferred.null, family.better),
+        "p_null_bh": false_discovery(p, "fdr_bh"),
+        "p_null_by": false_discovery(p, "fdr_by"),
+    }
+    n_tests = int(np.isfinite(single).sum())
+    if not n_tests:
+        return Beside(cells=found)
+    alpha = round(1 - inferred.options.confidence, 12)
+    every = {"none": p, "maximum": single} | dict(
+        zip(("step-down", "BH", "BY"), found.values(), strict=True)
+    )
+    beyond = {name: int((values < alpha).sum()) for name, values in every.items()}
+    least = {name: float(np.nanmin(values)) for name, values in every.items()}
+    layers, rois = (int(np.isfinite(single).any(axis=axis).sum()) for axis in (0, 1))
+    family_text = f"family: {counted(layers, 'layer')} x {counted(rois, 'ROI')}" + (
+        f" = {counted(n_tests, 'cell')}"
+        if n_tests == layers * rois
+        else f", of which {counted(n_tests, 'cell')} can be tested"
+    )
+    table = {
+        "correction": list(METHODS),
+        "cells_beyond_chance": [beyond[name] for name in METHODS],
+        "smallest_p": [f"{least[name]:.2g}" for name in METHODS],
+        "controls": list(METHODS.values()),
+    }
+    extra = {
+        "kind": "table",
+        "metric": family.metric,
+        "title": "How many layers and regions are beyond chance",
+        "caption": f"{family_text}; beyond chance at {alpha:g}: {beyond['none']} uncorrected, "
+        f"{beyond['maximum']} by the maximum, {beyond['step-down']} step-down, {beyond['BH']} BH, "
+        f"{beyond['BY']} BY. The p values are in results.nc (p_null, p_null_fwer, p_null_step, "
+        "p_null_bh, p_null_by).",
+        "arrays": {name: xr.DataArray(values, dims="row") for name, values in table.items()},
+    }
+    return Beside(cells=found, extras=[extra])
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{n:,} {noun if n == 1 else noun + 's'}"
