@@ -45,6 +45,7 @@ def sensitivity(
     n_jobs: int = 1,
     random_state: int | None = 0,
     store: str | Path | None = None,
+    cells: str | Path | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """A difference between two networks under every choice that a study could have made otherwise.
@@ -82,7 +83,9 @@ def sensitivity(
         Threads; results are bitwise the same for any number.
     random_state : int or None
     store : path, optional
-        Folder of finished cells and specifications: what it holds is not computed again.
+        Folder of finished specifications: what it holds is not computed again.
+    cells : path, optional
+        Folder of finished cells, as that of a run; by default `cells` in `store`.
     progress : callable (stage, done, total), optional
 
     Returns
@@ -145,11 +148,12 @@ def sensitivity(
     _, not_applicable = plan(made, layers, regions)
     notes = _notes(both, asked)
     folder = None if store is None else Path(store)
+    cell_folder = folder and folder / "cells" if cells is None else Path(cells)
     rows: list[dict[str, Any]] = []
     meaning: dict[str, Any] = {}
     with threadpool_limits(1):
         for label, metric in made.items():
-            analysis = Analysis(label, metric, layers, regions, pooled, asked, folder)
+            analysis = Analysis(label, metric, layers, regions, pooled, asked, folder, cell_folder)
             if not analysis.work:
                 continue
             rows += analysis.rows(n_jobs, progress)

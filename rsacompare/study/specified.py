@@ -85,6 +85,7 @@ class Analysis:
         pool: Layers | None,
         asked: Plan,
         folder: Path | None,
+        cells: Path | None,
     ):
         self.label, self.metric, self.asked = label, metric, asked
         self.layers, self.regions = layers, regions
@@ -94,7 +95,7 @@ class Analysis:
             self.work, _ = plan_cells({label: metric}, layers, regions)
         except RsacompareError:  # told by the plan of all metrics
             self.work = []
-        self.cells = None if folder is None else folder / "cells"
+        self.cells = cells
         self.finished = None if folder is None else CellStore(folder / "specifications")
         self.meaning = asdict(metric.meaning) | {"options": metric.config()}
         self.notes: list[str] = []
