@@ -23,15 +23,15 @@ class Difference:
     """One row of contrasts.csv, as far as it needs neither nulls nor ceilings."""
 
     roi: str
-    difference: float
-    ci_low: float
-    ci_high: float
-    se: float
-    p: float
-    dof: float
-    n_subjects: int
-    n_stimuli: int
-    note: str
+    difference: float = np.nan
+    ci_low: float = np.nan
+    ci_high: float = np.nan
+    se: float = np.nan
+    p: float = np.nan
+    dof: float = np.nan
+    n_subjects: int = 0
+    n_stimuli: int = 0
+    note: str = ""
 
 
 def differences(
@@ -86,11 +86,11 @@ def differences(
         table = contrast_table(family, rows, statistics, options)
     return [
         Difference(
-            entry["roi"],
-            *(float(entry[k]) for k in ("difference", "ci_low", "ci_high", "se", "p", "dof")),
-            len(family.subjects[entry["roi"]]),
-            family.n_stimuli(entry["roi"]),
-            "; ".join(
+            **{name: entry[name] for name in ("roi", "difference", "ci_low", "ci_high", "se", "p")},
+            dof=entry["dof"],
+            n_subjects=len(family.subjects[entry["roi"]]),
+            n_stimuli=family.n_stimuli(entry["roi"]),
+            note="; ".join(
                 n for n in entry["note"].split("; ") if not n.startswith("no equivalence test")
             ),
         )

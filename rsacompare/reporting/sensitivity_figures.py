@@ -82,7 +82,7 @@ def _file(metric: str) -> str:
     return f"specifications-{safe}"
 
 
-def _box(x: float, y: float, w: float, h: float, total: float) -> tuple[float, ...]:
+def _box(x: float, y: float, w: float, h: float, total: float) -> tuple[float, float, float, float]:
     return x / WIDTH, y / total, w / WIDTH, h / total
 
 
@@ -166,7 +166,7 @@ def _matrix(
             lw=float(np.clip(75 / max(len(own), 1), 0.35, 1.6)), zorder=2,
         )  # fmt: skip
         y += 1
-    for x in np.flatnonzero((own["changed"] == REFERENCE).to_numpy()):
+    for x in np.flatnonzero((own["changed"] == REFERENCE).to_numpy()).tolist():
         axis.axvline(x, color=INK, lw=0.5, ls=(0, (2, 2)), zorder=3)
     axis.set(ylim=(max(y, 1) - 0.4, -0.6), xticks=[])
     for side in ("left", "bottom"):

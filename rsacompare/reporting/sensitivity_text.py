@@ -57,10 +57,10 @@ def flips(rows: pd.DataFrame) -> str:
 
     Examples
     --------
-    >>> frame = pd.DataFrame({"changed": ["units", "units", "subjects"], "subjects": ["", "",
-    ...     "without s1"], "units": ["100 units drawn"] * 2 + [""], "same_sign": [True, False, False]})
-    >>> flips(frame)
-    'with 100 units drawn (1 of 2), without s1'
+    >>> frame = pd.DataFrame({"changed": ["units", "units", "subjects"]})
+    >>> frame["subjects"], frame["units"] = ["", "", "without s1"], ["100 units", "100 units", ""]
+    >>> flips(frame.assign(same_sign=pd.array([True, False, False], dtype="boolean")))
+    'with 100 units (1 of 2), without s1'
     """
     found = []
     for changed, own in rows[rows["changed"] != REFERENCE].groupby("changed", sort=False):

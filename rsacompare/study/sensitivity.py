@@ -17,7 +17,7 @@ from rsacompare.kernels import resample
 from rsacompare.metrics.registry import as_metrics
 from rsacompare.schema import labels, trees
 from rsacompare.schema import store as files
-from rsacompare.schema.sensitivity import REFERENCE, from_rows
+from rsacompare.schema.sensitivity import from_rows
 from rsacompare.study.cells import layers_of, plan, regions_of
 from rsacompare.study.compare import with_seed
 from rsacompare.study.specifications import Sets, Size, checked_sizes, drawable, stimulus_sets
@@ -151,14 +151,20 @@ def sensitivity(
     cell_folder = folder and folder / "cells" if cells is None else Path(cells)
     rows: list[dict[str, Any]] = []
     meaning: dict[str, Any] = {}
+    told: list[tuple[str, list[str]]] = []
     with threadpool_limits(1):
         for label, metric in made.items():
             analysis = Analysis(label, metric, layers, regions, pooled, asked, folder, cell_folder)
             if not analysis.work:
                 continue
-            rows += analysis.rows(n_jobs, progress)
-            notes += analysis.notes
-            meaning[label] = analysis.meaning
+            found = analysis.rows(n_jobs, progress)
+            if found:
+                rows += found
+                told.append((label, analysis.notes))
+                meaning[label] = analysis.meaning
+    for note in dict.fromkeys(note for _, own in told for note in own):
+        whose = [label for label, own in told if note in own]
+        notes.append(note if len(whose) == len(told) else f"{', '.join(whose)}: {note}")
     if not rows:
         raise ProtocolError(
             f"no metric gives a difference {pair[0]} − {pair[1]} ({asked.pairing} over layers): "
@@ -182,7 +188,6 @@ def sensitivity(
         "leave_out": {name: ids.tolist() for name, ids in asked.sets.items()},
         "provenance": files.provenance() | {"random_state": seed},
     }
-    assert all(any(r["changed"] == REFERENCE for r in rows if r["metric"] == m) for m in meaning)
     return from_rows(rows, labels.clean_attrs(attrs))
 
 
@@ -211,7 +216,8 @@ def pair_of(contrast: Sequence[str] | None, activations: xr.DataTree) -> tuple[s
 
 
 def _only(tree: xr.DataTree, pair: tuple[str, str]) -> xr.DataTree:
-    kept = xr.DataTree(children={n: tree[n].copy(deep=False) for n in tree.children if n in pair})
+    children = {n: node.copy(deep=False) for n, node in tree.children.items() if n in pair}
+    kept = xr.DataTree(children=children)
     kept.attrs = tree.attrs
     return kept
 

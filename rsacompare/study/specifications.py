@@ -104,7 +104,8 @@ def unit_draws(
     repeated = {k: n if available[k] > n else max(1, n // 2) for k, n in studied.items()}
     halved = [k for k, n in studied.items() if available[k] <= n]
     notes = []
-    level = _units_level(repeated, "as many units drawn anew" if not halved else "units drawn anew")
+    otherwise = "as many units, drawn anew" if not halved else "units drawn anew, half at most"
+    level = _units_level(repeated, available, otherwise)
     if halved and n_draws:
         which = (
             "no layer has" if len(halved) == len(studied) else f"{len(halved)} layers do not have"
@@ -123,7 +124,7 @@ def unit_draws(
             continue
         if n_draws and wanted == repeated:
             continue
-        draws += [Draw(_units_level(wanted, f"{_words(size)} units"), k + 1, wanted)
+        draws += [Draw(_units_level(wanted, available, f"{_words(size)} units"), k + 1, wanted)
                   for k in range(n_number)]  # fmt: skip
     return draws, notes
 
@@ -134,13 +135,17 @@ def drawable(data: xr.Dataset) -> bool:
     return "activation" in data and option.split(":")[0] not in NO_UNITS
 
 
-def _units_level(sizes: Mapping[str, int], otherwise: str) -> str:
-    numbers = set(sizes.values())
-    return f"{numbers.pop():,} units drawn" if len(numbers) == 1 else otherwise
+def _units_level(sizes: Mapping[str, int], available: Mapping[str, int], otherwise: str) -> str:
+    """In words: `60 of 120 units` where that is so of every layer."""
+    numbers, totals = set(sizes.values()), {available[k] for k in sizes}
+    if len(numbers) > 1:
+        return otherwise
+    of = f" of {totals.pop():,}" if len(totals) == 1 else ""
+    return f"{numbers.pop():,}{of} units"
 
 
 def _words(size: Size) -> str:
-    return f"{size:.3g} of the" if size < 1 else f"{size:,}"
+    return f"{100 * size:.3g} % of the" if size < 1 else f"{size:,}"
 
 
 def voxel_draws(
@@ -149,6 +154,9 @@ def voxel_draws(
     """Draws of the voxels of every region that has more than are asked for, and what to tell."""
     have = {k: int(r.mask.sum()) for k, r in regions.items() if r.mask is not None}
     draws, notes = [], []
+    alone = dict.fromkeys(roi for roi, who in regions if (roi, who) not in have)
+    if alone and sizes and n_number:
+        notes.append(f"{', '.join(alone)}: known by RDMs alone, so that no voxels can be drawn")
     for size in sizes if have else ():
         wanted = {k: how_many(size, n) for k, n in have.items()}
         rois = list(dict.fromkeys(roi for roi, _ in have))
@@ -156,7 +164,7 @@ def voxel_draws(
         kept = {k: n for k, n in wanted.items() if k[0] not in small}
         if small:
             notes.append(f"{size:,} voxels: {', '.join(small)} has no more, for any subject")
-        level = f"{size:.0%} of the voxels" if size < 1 else f"{size:,} voxels"
+        level = f"{100 * size:.3g} % of the voxels" if size < 1 else f"{size:,} voxels"
         draws += [Draw(level, k + 1, kept) for k in range(n_number if kept else 0)]
     return draws, notes
 

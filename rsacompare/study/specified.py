@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -169,11 +169,11 @@ class Analysis:
             studied, available, asked.n_units, asked.unit_draws, asked.number_draws
         )
         voxels, also = voxel_draws(self.regions, asked.n_voxels, asked.number_draws)
-        self.notes += [f"{self.label}: {note}" for note in [*told, *also]]
+        self.notes += [*told, *also]
         people = list(dict.fromkeys(s for own in self.subjects.values() for s in own))
         for roi, own in self.subjects.items():
             if len(own) == 1 and asked.leave_one_subject_out:
-                self.notes.append(f"{self.label}, {roi}: one subject, who cannot be left out")
+                self.notes.append(f"{roi} has one subject, who cannot be left out")
         again = self.scored_again
         cheap = {"units": again["units"], "voxels": again["voxels"], "subject": True}
         cheap["stimuli"] = again["stimuli"] == set(asked.sets)
@@ -236,7 +236,8 @@ class Analysis:
         try:
             if again.units is not None:
                 drawn = {n: self._units(n, again.units) for n in again.units.sizes}
-                layers = layers | fewer_units({n: self.pool[n] for n in drawn}, drawn)
+                fresh = fewer_units({n: self.pool[n] for n in drawn}, drawn)
+                layers = {name: fresh.get(name, layer) for name, layer in layers.items()}
             regions: Regions = self.regions
             if again.voxels is not None:
                 masks = {k: self._voxels(k, again.voxels) for k in again.voxels.sizes}
@@ -291,8 +292,7 @@ class Analysis:
                 random_state=self.asked.seed,
             )
         except RsacompareError as err:
-            nothing = Difference("", *[np.nan] * 6, 0, 0, str(err))
-            made = [replace(nothing, roi=roi) for roi in rois]
+            made = [Difference(roi=roi, note=str(err)) for roi in rois]
         names = [f.name for f in fields(Difference)]
         return {name: np.array([getattr(d, name) for d in made]) for name in names}
 

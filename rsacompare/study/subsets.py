@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -182,7 +183,7 @@ def leave_out(evidence: Evidence, ids: np.ndarray) -> Evidence:
     if keep.sum() < FEWEST_STIMULI:
         raise DataError(f"{int(keep.sum())} scored stimuli are left, too few")
     block = None if evidence.block is None else np.asarray(evidence.block)[keep]
-    common = {"stimulus_id": evidence.stimulus_id[keep], "block": block}
+    common: dict[str, Any] = {"stimulus_id": evidence.stimulus_id[keep], "block": block}
     if isinstance(evidence, PairEvidence):
         n = len(keep)
         i, j = np.triu_indices(n, 1)
@@ -192,7 +193,10 @@ def leave_out(evidence: Evidence, ids: np.ndarray) -> Evidence:
         )
         return fresh
     assert isinstance(evidence, TargetEvidence)
-    rows = {"observed": evidence.observed[keep], "predicted": evidence.predicted[keep]}
+    rows: dict[str, Any] = {
+        "observed": evidence.observed[keep],
+        "predicted": evidence.predicted[keep],
+    }
     for name in ("noise_variance", "n_repetitions"):
         if getattr(evidence, name) is not None:
             rows[name] = getattr(evidence, name)[keep]
