@@ -140,8 +140,8 @@ def _units_level(sizes: Mapping[str, int], available: Mapping[str, int], otherwi
     numbers, totals = set(sizes.values()), {available[k] for k in sizes}
     if len(numbers) > 1:
         return otherwise
-    of = f" of {totals.pop():,}" if len(totals) == 1 else ""
-    return f"{numbers.pop():,}{of} units"
+    of = f" of {totals.pop():,} units" if len(totals) == 1 else " units drawn"
+    return f"{numbers.pop():,}{of}"
 
 
 def _words(size: Size) -> str:

@@ -102,10 +102,10 @@ def test_beside_a_run_its_cells_are_used(study, call, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("unit_draws = 2", "unit_drawz = 2", "[sensitivity]: unknown key 'unit_drawz'; did you mean"),
+        ("unit_draws = 2", "unit_drawz = 2", "[sensitivity]: unknown key 'unit_drawz'"),
         ("n_units = [3]", "n_units = [1.5]", "[sensitivity] n_units"),
         ("n_units = [3]", "pairing = 'best'", "[sensitivity] pairing: unknown pairing 'best'"),
-        ("n_units = [3]", "contrast = ['first', 'secnd']", "[sensitivity]: unknown network in contrast"),
+        ("n_units = [3]", "contrast = ['first', 'secnd']", "network in contrast 'secnd'; did"),
         ("n_units = [3]", "pool_units = 100", "pool_units is for networks that run from pictures"),
         ('"picture1"', '"picure1"', "unknown stimulus 'picure1'; did you mean 'picture1'?"),
         ("others.txt", "other.txt", "other.txt cannot be read as text, a stimulus_id a line"),
