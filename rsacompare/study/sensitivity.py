@@ -20,8 +20,15 @@ from rsacompare.schema import store as files
 from rsacompare.schema.sensitivity import from_rows
 from rsacompare.study.cells import layers_of, plan, regions_of
 from rsacompare.study.compare import with_seed
-from rsacompare.study.specifications import Sets, Size, checked_sizes, drawable, stimulus_sets
-from rsacompare.study.specified import Analysis, Plan
+from rsacompare.study.specifications import (
+    Plan,
+    Sets,
+    Size,
+    checked_sizes,
+    drawable,
+    stimulus_sets,
+)
+from rsacompare.study.specified import Analysis
 
 
 def sensitivity(
@@ -115,8 +122,10 @@ def sensitivity(
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(24, 40))
     >>> ids = [f"p{i:02d}" for i in range(24)]
-    >>> acts = rc.activations({"a": {"l": x}, "b": {"l": rng.normal(size=(24, 40))}}, ids)
-    >>> brain = rc.responses({s: x + rng.normal(size=x.shape) for s in ("s1", "s2", "s3")}, ids)
+    >>> layers = {"a": {"l": x}, "b": {"l": rng.normal(size=(24, 40))}}
+    >>> acts = rc.activations(layers, stimulus_id=ids)
+    >>> people = {s: x + rng.normal(size=x.shape) for s in ("s1", "s2", "s3")}
+    >>> brain = rc.responses(people, stimulus_id=ids)
     >>> found = sensitivity(acts, brain, ["rsa"], unit_draws=2, n_units=None, n_voxels=None)
     >>> rc.tables(found)["summary"][["n_scored", "n_same_sign"]].values.tolist()
     [[5, 5]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,30 @@ class Specification:
             "stimuli": AS_STUDIED if self.stimuli is None else f"without {self.stimuli}",
             "subjects": AS_STUDIED if self.subject is None else f"without {self.subject}",
         }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments of `sensitivity`, checked."""
+
+    pair: tuple[str, str]
+    pairing: str
+    unit_draws: int
+    n_units: list[Size]
+    n_voxels: list[Size]
+    number_draws: int
+    sets: dict[str, np.ndarray]
+    leave_one_subject_out: bool
+    crossed: bool
+    n_bootstrap: int
+    confidence: float
+    seed: int
+
+    def described(self) -> dict[str, Any]:
+        """For the attributes."""
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        held["random_state"] = held.pop("seed")
+        return {k: v for k, v in held.items() if k not in ("pair", "pairing", "sets")}
 
 
 def checked_sizes(sizes: Sequence[Size] | None, what: str) -> list[Size]:

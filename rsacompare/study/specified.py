@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from rsacompare.study.cells import Layer, cell_key
 from rsacompare.study.cells import plan as plan_cells
 from rsacompare.study.specifications import (
     Draw,
-    Size,
+    Plan,
     Specification,
     drawable,
     listed,
@@ -44,30 +44,6 @@ from rsacompare.study.subsets import (
 )
 
 FORMAT = 1  # of kept specifications: another number computes them again
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The arguments of `sensitivity`, checked."""
-
-    pair: tuple[str, str]
-    pairing: str
-    unit_draws: int
-    n_units: list[Size]
-    n_voxels: list[Size]
-    number_draws: int
-    sets: dict[str, np.ndarray]
-    leave_one_subject_out: bool
-    crossed: bool
-    n_bootstrap: int
-    confidence: float
-    seed: int
-
-    def described(self) -> dict[str, Any]:
-        """For the attributes."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        held["random_state"] = held.pop("seed")
-        return {k: v for k, v in held.items() if k not in ("pair", "pairing", "sets")}
 
 
 class Analysis:
