@@ -39,6 +39,7 @@ _HOMES = {
     "infer": "inference.infer",
     "inter_subject": "study.inter_subject",
     "check": "study.check",
+    "sensitivity": "study.sensitivity",
     "report": "reporting.pages",
     "run": "pipeline",
     "RsacompareError": "errors",

@@ -152,6 +152,45 @@ def check(
 
 
 @app.command()
+def sensitivity(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file.")],
+    out: Out = None,
+    jobs: Jobs = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Does the sign of the difference survive other units, voxels, stimuli and people?
+
+    Goes on where a stopped run ended; `[sensitivity]` in the study file says what to vary.
+    """
+    folder = out
+    with _clean_errors(debug, lambda: folder and folder / "specifications"):
+        from rsacompare.study.protocol import load_study
+
+        started = time.perf_counter()
+        loaded = load_study(study)  # before the heavy imports: a wrong file is told at once
+        import joblib
+
+        from rsacompare import pipeline
+        from rsacompare.reporting.sensitivity_text import answer
+
+        folder = out or Path("reports") / loaded.name / "sensitivity"
+        with progress.stage_bars(quiet) as told:
+            result = pipeline.sensitivity_of(
+                loaded,
+                folder,
+                n_jobs=jobs or joblib.cpu_count(),
+                random_state=seed,
+                progress=told,
+            )
+        if not quiet:
+            for sentence in answer(result):
+                typer.echo(sentence)
+        _say_where(folder / "index.html", started, quiet)
+
+
+@app.command()
 def extract(
     network: Annotated[
         str, typer.Argument(metavar="NETWORK", help="A name, or a .keras, .h5 or .tflite file.")
@@ -308,7 +347,8 @@ def report(
     results: Annotated[
         Path,
         typer.Argument(
-            metavar="RESULTS", help="A results.nc or check.nc, or the folder that holds it."
+            metavar="RESULTS",
+            help="A results.nc, check.nc or sensitivity.nc, or the folder that holds it.",
         ),
     ],
     out: Out = None,
@@ -494,7 +534,8 @@ def _clean_errors(debug: bool, kept: Any = None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         folder = kept() if kept else None
-        what = "cells are" if folder and folder.name == "cells" else "batches are"
+        kinds = {"cells": "cells are", "specifications": "specifications are"}
+        what = kinds.get(folder.name, "batches are") if folder else ""
         hint = f"; finished {what} kept in {folder}, run again to go on" if folder else ""
         typer.echo(f"stopped{hint}", err=True)
         raise typer.Exit(130) from None

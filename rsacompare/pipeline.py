@@ -22,12 +22,16 @@ from rsacompare.reporting.check_page import check_report
 from rsacompare.reporting.leftovers import remove_stale
 from rsacompare.reporting.pages import report
 from rsacompare.reporting.reading import OVER, Reading
+from rsacompare.reporting.sensitivity_page import sensitivity_report
 from rsacompare.schema import checks, results, store, trees
-from rsacompare.study import beside, check_sources, keys
+from rsacompare.schema import sensitivity as specifications
+from rsacompare.study import beside, check_sources, keys, pools
 from rsacompare.study.check import check
 from rsacompare.study.compare import compare
 from rsacompare.study.inputs import Progress, check_inputs, load_inputs
+from rsacompare.study.options import SensitivityOptions
 from rsacompare.study.protocol import Study, load_study
+from rsacompare.study.sensitivity import pair_of, sensitivity
 
 
 def run(
@@ -235,12 +239,110 @@ def check_source(
     return result
 
 
+def sensitivity_of(
+    study: Study | str | Path,
+    out: str | Path | None = None,
+    *,
+    n_jobs: int = 1,
+    random_state: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Whether the sign of a study's difference survives other choices, as `[sensitivity]` asks.
+
+    Parameters
+    ----------
+    study : Study or path of a STUDY.toml
+    out : path, optional
+        Folder for `sensitivity.nc`, its tables and its page. Finished specifications are kept in
+        `out/specifications` and cells in `out/cells`; of a folder `sensitivity` inside that of a
+        run, cells and activations are the run's.
+    n_jobs, random_state, progress
+        As in `run`.
+
+    Returns
+    -------
+    Dataset
+        See `rsacompare.sensitivity`.
+
+    Raises
+    ------
+    RsacompareError
+        A study file, labels or files that cannot be used, or `out` holds a run's results.
+    """
+    if not isinstance(study, Study):
+        study = load_study(study)
+    if random_state is not None:
+        study = study.with_seed(random_state)
+    folder = None if out is None else Path(out)
+    for taken in ("results.nc", "check.nc"):
+        if folder is not None and (folder / taken).is_file():
+            raise ProtocolError(
+                f"{folder} holds {taken}, whose page would be lost; choose another --out, as "
+                f"{folder / 'sensitivity'}"
+            )
+    home = folder
+    if folder is not None and folder.name == "sensitivity" and (folder.parent / "cells").is_dir():
+        home = folder.parent
+    activities = None if home is None else _writable(home) / "activations"
+    asked = study.sensitivity or SensitivityOptions()
+    metrics = study.make_metrics()
+    combined = [label for label in metrics if study.metrics[label].combine is not None]
+    brains, networks = load_inputs(study, progress, activities)
+    with keys.at(study.place("networks")):
+        activations = trees.merge_networks(list(networks.values()))
+    check_inputs(study, brains, activations)
+    named = asked.contrast or next(iter(study.inference.contrast or []), None)
+    primary = study.inference.primary if study.inference.primary != "best" else None
+    with keys.at(study.place("sensitivity")):
+        pair = pair_of(named, activations)
+        pool = pools.more_units(study, asked.pool_units, pair, activities, progress)
+        result = sensitivity(
+            activations,
+            brains if len(brains) > 1 else next(iter(brains.values())),
+            {label: m for label, m in metrics.items() if label not in combined},
+            pair,
+            rois=study.rois,
+            pairing=asked.pairing or primary,
+            unit_draws=asked.unit_draws,
+            n_units=asked.n_units,
+            n_voxels=asked.n_voxels,
+            number_draws=asked.number_draws,
+            leave_out={
+                name: study.folder / ids if isinstance(ids, str) else ids
+                for name, ids in asked.leave_out.items()
+            },
+            leave_one_subject_out=asked.leave_one_subject_out,
+            crossed=asked.crossed,
+            pool=pool,
+            n_bootstrap=asked.n_bootstrap,
+            confidence=study.inference.confidence,
+            n_jobs=n_jobs,
+            random_state=study.random_state,
+            store=folder,
+            cells=None if home is None else home / "cells",
+            progress=progress,
+        )
+    describe(result, study, brains, networks)
+    left = [f"{label}: layers combined into one model, left out here" for label in combined]
+    held = json.loads(result.attrs["not_applicable"]) + left
+    result.attrs["not_applicable"] = json.dumps(held)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    _update(result, "provenance", {"created": created})
+    if folder is not None:
+        with staged(folder) as fresh:
+            store.write_netcdf(result, fresh / "sensitivity.nc")
+            specifications.write_tables(result, fresh)
+            sensitivity_report(result, fresh)
+        remove_stale(folder)
+    return result
+
+
 def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
     """Pages from stored results, beside them or in `out`.
 
     Parameters
     ----------
-    source : path of a `results.nc` or a `check.nc`, or of the folder that holds one
+    source : path of a `results.nc`, `check.nc` or `sensitivity.nc`, or of the folder of one
     out : path, optional
 
     Returns
@@ -254,13 +356,16 @@ def rebuild(source: str | Path, out: str | Path | None = None) -> Path:
         There is no result, or it cannot be read.
     """
     path = Path(source)
-    checked = path.name == "check.nc" or (
-        (path / "check.nc").is_file() and not (path / "results.nc").is_file()
-    )
-    result = checks.load_check(path) if checked else results.load_result(path)
+    kinds: dict[str, tuple[Any, Any]] = {
+        "results.nc": (results.load_result, report),
+        "check.nc": (checks.load_check, check_report),
+        "sensitivity.nc": (specifications.load_sensitivity, sensitivity_report),
+    }
+    there = path.name if path.is_file() else next((n for n in kinds if (path / n).is_file()), "")
+    load, write = kinds.get(there, kinds["results.nc"])
+    result = load(path)
     target = Path(out) if out is not None else path if path.is_dir() else path.parent
     with staged(target) as folder:
-        write = check_report if checked else report
         write(result, folder, files_in=path if path.is_dir() else path.parent)
     remove_stale(target)
     return target / "index.html"

@@ -30,6 +30,7 @@ from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
 from rsacompare.schema.results import extra_tables, iter_extras, load_result, require_result
+from rsacompare.schema.sensitivity import is_sensitivity
 
 DATA_KEYS = (
     "name", "title", "description", "citation", "licence", "n_subjects", "rois", "n_stimuli", "kind"
@@ -69,6 +70,10 @@ def report(
         from rsacompare.reporting.check_page import check_report  # it builds on this module
 
         return check_report(data, out, files_in=files_in)
+    if is_sensitivity(data):
+        from rsacompare.reporting.sensitivity_page import sensitivity_report
+
+        return sensitivity_report(data, out, files_in=files_in)
     folder = Path(out)
     reading = Reading(data)
     pages = page_names(reading.metrics)

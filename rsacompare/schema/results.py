@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from rsacompare.errors import DataError, ProtocolError
-from rsacompare.schema import checks, labels, store
+from rsacompare.schema import checks, labels, sensitivity, store
 
 SCORE_COLUMNS = (
     "metric",
@@ -201,11 +201,14 @@ def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     -------
     dict
         `scores`, `summary`, `contrasts`, with the columns of the CSV files. No rows for cells
-        that do not exist. Of a check: its own tables, see `schema.checks.tables`.
+        that do not exist. Of a check or a sensitivity analysis: its own
+        tables, see `schema.checks.tables` and `schema.sensitivity.tables`.
     """
     require_result(result, "tables")
     if checks.is_check(result):
         return checks.tables(result)
+    if sensitivity.is_sensitivity(result):
+        return sensitivity.tables(result)
     scores = _long(
         result[["score", "ceiling_low", "ceiling_high", "n_targets"]],
         ("metric", "layer", "roi", "subject"),
@@ -260,7 +263,7 @@ def require_result(data: object, what: str) -> None:
     """Raise ProtocolError where `data` is no Dataset: most often a step was left out."""
     if not isinstance(data, xr.Dataset):
         raise ProtocolError(
-            f"{what} takes what rsacompare.infer or rsacompare.check gives, "
+            f"{what} takes what rsacompare.infer, check or sensitivity gives, "
             f"not a {type(data).__name__}"
         )
 

@@ -74,8 +74,8 @@ def compare(
     with threadpool_limits(limits=1):
         for label, metric in chosen.items():
             todo = [cell for cell in work if cell.metric == label]
-            _compute(metric, todo, layers, regions, cells, n_jobs, progress)
-        scores = _scores(work, cells, chosen, layers, regions)
+            compute_cells(metric, todo, layers, regions, cells, n_jobs, progress)
+        scores = score_cells(work, cells, chosen, layers, regions)
         extra = extras.of_truth(activations) + extras.of_pairs(work, cells, scores, tree)
         extra += maps.of_voxels(work, cells, chosen, scores, regions)
     scores.attrs |= labels.clean_attrs(
@@ -101,7 +101,7 @@ def with_seed(metric: Metric, seed: int) -> Metric:
     return seeded
 
 
-def _compute(
+def compute_cells(
     metric: Metric,
     todo: list[Cell],
     layers: Mapping[str, Layer],
@@ -197,13 +197,14 @@ class _named:
             error.add_note(f"while comparing {self.where}")
 
 
-def _scores(
+def score_cells(
     work: list[Cell],
     evidence: Mapping[Cell, Evidence],
     metrics: Mapping[str, Metric],
     layers: Mapping[str, Layer],
     regions: Mapping[tuple[str, str], Region],
 ) -> xr.Dataset:
+    """Score and number of targets of every cell, NaN where there is no such cell."""
     coords: dict[str, Any] = {
         "metric": list(metrics),
         "subject": list(dict.fromkeys(r.subject for r in regions.values())),

@@ -1,4 +1,4 @@
-"""Tables of a study file for what stands beside the metrics: partition and searchlight."""
+"""Tables of a study file beside the metrics: partition, searchlight, sensitivity."""
 
 from __future__ import annotations
 
@@ -85,3 +85,34 @@ class SearchlightOptions(Table):
     @classmethod
     def _comparator(cls, value: str) -> str:
         return _one_of("comparator", correlate.COMPARATORS, value)
+
+
+Size = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+
+
+class SensitivityOptions(Table):
+    """`[sensitivity]`: the arguments of :func:`rsacompare.sensitivity`.
+
+    `contrast` is the first of `[inference]` unless given. `leave_out` has a list of stimuli, or a
+    text file of one a line beside the study file, for each set. `pool_units`: of networks that
+    run, so many units of each layer are kept to draw from.
+    """
+
+    contrast: Annotated[list[Name], Field(min_length=2, max_length=2)] | None = None
+    pairing: str | None = None
+    unit_draws: Annotated[int, Field(ge=0)] = 20
+    pool_units: Annotated[int, Field(ge=1)] | None = None
+    n_units: list[Size] = [0.5, 0.25]
+    n_voxels: list[Size] = [0.5, 0.25]
+    number_draws: Annotated[int, Field(ge=0)] = 3
+    leave_out: dict[str, Annotated[list[Name], Field(min_length=1)] | Name] = Field(
+        default_factory=dict
+    )
+    leave_one_subject_out: bool = True
+    crossed: bool = False
+    n_bootstrap: Annotated[int, Field(ge=10)] = 200
+
+    @field_validator("pairing")
+    @classmethod
+    def _pairing(cls, value: str | None) -> str | None:
+        return _one_of("pairing", ("mean", "depth"), value)

@@ -27,7 +27,13 @@ from rsacompare.networks.units import parse as parse_units
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.schema.reading import makes_network
 from rsacompare.study import keys, running
-from rsacompare.study.options import Name, PartitionOptions, SearchlightOptions, Table
+from rsacompare.study.options import (
+    Name,
+    PartitionOptions,
+    SearchlightOptions,
+    SensitivityOptions,
+    Table,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 # names become files (rsa.html), tree nodes (/network/layer) and parts of labels (dataset.subject)
@@ -172,6 +178,7 @@ class Study(Table):
     inference: InferenceOptions = InferenceOptions()
     partition: PartitionOptions | None = None
     searchlight: SearchlightOptions | None = None
+    sensitivity: SensitivityOptions | None = None
     _file: Path | None = PrivateAttr(default=None)
 
     @field_validator("name")
@@ -288,6 +295,7 @@ TABLES = {
     "inference": list(InferenceOptions.model_fields),
     "partition": list(PartitionOptions.model_fields),
     "searchlight": list(SearchlightOptions.model_fields),
+    "sensitivity": list(SensitivityOptions.model_fields),
 }
 
 

@@ -19,6 +19,7 @@ from rsacompare.networks.network import Layer, Network
 from rsacompare.networks.preprocess import Preprocessing
 from rsacompare.study.inputs import load_inputs
 from rsacompare.study.protocol import load_study
+from rsacompare.study.subsets import chosen
 
 N = 9
 IDS = [f"p{i}" for i in range(N)]
@@ -314,3 +315,34 @@ def test_a_picture_that_cannot_be_read_is_named(study, tmp_path):
     (tmp_path / "photos" / "p4.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"\[networks.mine\].*p4\.png"):
         load_inputs(load_study(study()))
+
+
+def test_a_sensitivity_analysis_draws_from_more_units_than_are_analysed(study, photos, tmp_path):
+    file = study(('units = "all"', "units = 8"))
+    table = "\n[sensitivity]\nunit_draws = 2\npool_units = 16\nn_units = []\nn_bootstrap = 20\n"
+    file.write_text(file.read_text(encoding="utf-8") + table, encoding="utf-8")
+    found = pipeline.sensitivity_of(file, tmp_path / "out")
+    rows = rc.tables(found)["specifications"]
+    drawn = rows[rows["changed"] == "units"]
+    assert drawn["units_draw"].tolist() == [1, 2]
+    sizes = {}
+    for kept in (tmp_path / "out" / "activations").glob("mine-*.nc"):
+        layer = rc.load_activations(kept)["mine/columns"].to_dataset()
+        sizes[layer.sizes["neuroid"]] = layer
+    assert sorted(sizes) == [8, 16]
+    stack = np.stack([photos[label] for label in IDS]).astype(np.float32)
+    values = stack.mean(axis=1).reshape(N, -1)
+    pool = sizes[16].sel(stimulus_id=IDS)
+    np.testing.assert_allclose(pool["activation"], values[:, pool["neuroid"].values], rtol=1e-6)
+    mine = values[:, pool["neuroid"].values[chosen(3, ("units", "mine/columns"), 16, 8, 2)]]
+    other = known()["known/l0"]["activation"].values[:, chosen(3, ("units", "known/l0"), 7, 3, 2)]
+    brain = {name: node["rdm"].values[0] for name, node in lab().children.items()}
+    score = {
+        name: np.mean([spearmanr(pdist(x, "correlation"), rdm).statistic for rdm in brain.values()])
+        for name, x in (("mine", mine), ("known", other))
+    }
+    assert drawn["difference"].iloc[1] == pytest.approx(score["mine"] - score["known"], abs=1e-6)
+    few = file.read_text(encoding="utf-8").replace("pool_units = 16", "pool_units = 8")
+    file.write_text(few, encoding="utf-8")
+    with pytest.raises(ProtocolError, match="pool_units = 8 is no more than the 8 units that are"):
+        pipeline.sensitivity_of(file, tmp_path / "other")
