@@ -83,7 +83,7 @@ def differences(
         if not rows:
             return []
         statistics = bootstrap_family(family, rows, options, 1, None)
-        table = contrast_table(family, rows, statistics, options)
+        table = contrast_table(family, rows, statistics, None, options)
     return [
         Difference(
             **{name: entry[name] for name in ("roi", "difference", "ci_low", "ci_high", "se", "p")},

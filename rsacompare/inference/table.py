@@ -20,13 +20,13 @@ def contrast_table(
     family: Family,
     rows: list[contrast.Row],
     statistics: Statistics,
-    null: np.ndarray,
+    null: np.ndarray | None,
     options: Options,
 ) -> list[dict[str, Any]]:
     """One dict per row of contrasts.csv, corrected within each pairing: Holm, and FDR beside it.
 
     `null`: (permutation, roi, layer). A network that Holm's p names closer is named only where its
-    own score is beyond that null too (:mod:`rsacompare.inference.beyond`).
+    own score is beyond that null too (:mod:`rsacompare.inference.beyond`); None: not looked at.
     """
     table = [_contrast_row(family, row, statistics, options) for row in rows]
     alpha = round(1 - options.confidence, 12)
@@ -35,8 +35,12 @@ def contrast_table(
         own = [table[i] for i in at]
         p = np.array([t["p"] for t in own])
         differences = [t["difference"] for t in own]
-        beyond = p_beyond(
-            family, [rows[i] for i in at], differences, statistics.observed.mean, null
+        beyond = (
+            np.full(len(at), np.nan)
+            if null is None
+            else p_beyond(
+                family, [rows[i] for i in at], differences, statistics.observed.mean, null
+            )
         )
         corrected = zip(
             own, contrast.holm(p), false_discovery(p, "fdr_bh"), false_discovery(p, "fdr_by"),
@@ -49,7 +53,11 @@ def contrast_table(
             found = contrast.verdict(difference, p_fwer, entry["p_equivalence"], better, alpha)
             a, b = entry["network_a"], entry["network_b"]
             closer = a if better * difference > 0 else b
-            entry["verdict"], said = ruled(found, closer, p_own, len(null), alpha, f"{a} − {b}")
+            entry["verdict"], said = (
+                (found, "")
+                if null is None
+                else ruled(found, closer, p_own, len(null), alpha, f"{a} − {b}")
+            )
             entry["note"] = "; ".join(part for part in (entry["note"], said) if part)
     return table
 
