@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, permutation
+from rsacompare.inference import bootstrap, ceiling, inclusion, mixed, permutation
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
@@ -35,7 +35,7 @@ from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
 FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
-BESIDE: tuple[Callable[[Inferred], Beside], ...] = ()  # in the order of the pages
+BESIDE: tuple[Callable[[Inferred], Beside], ...] = (inclusion.beside, mixed.beside)  # in page order
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
