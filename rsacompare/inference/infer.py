@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import factorial, prod
@@ -65,7 +66,8 @@ def infer(
     comparison : Comparison
         From `rsacompare.compare`.
     contrast : (a, b), list of (a, b), or None
-        Pairs of networks; differences are a − b. None: every pair.
+        Pairs of networks; differences are a − b. None: every pair, and each network with its own
+        baselines (which are not paired with one another).
     n_bootstrap, n_permutations : int
     random_state : int or None
         None takes fresh entropy, stored with the result.
@@ -192,7 +194,11 @@ def _add(
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
     networks = list(dict.fromkeys(scores["network"].values.astype(str).tolist()))
     if given is None:
-        return [(a, b) for i, a in enumerate(networks) for b in networks[i + 1 :]]
+        told = {n["name"]: n for n in json.loads(scores.attrs.get("networks", "[]"))}
+        origin = {n: told.get(n, {}).get("baseline_of") for n in networks}
+        real = [n for n in networks if origin[n] not in networks]
+        pairs = [(a, b) for i, a in enumerate(real) for b in real[i + 1 :]]
+        return pairs + [(a, b) for a in real for b in networks if origin[b] == a]
     if isinstance(given, str):
         raise ProtocolError(f"a contrast names two networks, as ('a', 'b'), got '{given}'")
     listed = [given] if given and isinstance(given[0], str) else list(given)

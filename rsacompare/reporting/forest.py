@@ -48,7 +48,7 @@ def intervals(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
     per_row = max(1, min(4, len(keys)))
     over = 0.12 + 0.17 * -(-len(keys) // per_row) + (0.2 if titles != [""] else 0.0)
     figure, axes = style.panels(
-        len(titles), columns, height, left=left, right=right, top=over, bottom=0.48,
+        len(titles), columns, height, left=left, right=right, top=over, bottom=0.56,
         gap_x=right + 0.06, gap_y=0.72,
     )  # fmt: skip
     span = _span(roles, extra, np.full(len(label), True))
@@ -64,7 +64,7 @@ def intervals(reading: Reading, extra: dict[str, Any], roles: dict[str, np.ndarr
         axis.set_yticks(range(len(labels)) if shown else [], shown)
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-        axis.locator_params(axis="x", nbins=max(3, int(axis.get_position().width * WIDTH / 0.5)))
+        axis.locator_params(axis="x", nbins=max(3, int(axis.get_position().width * WIDTH / 0.36)))
         if title:
             axis.set_title(shorten(title, TITLE), loc="left", weight="bold", pad=4)
     _axis_label(figure, axes, columns, str(extra.get("axis", "")))

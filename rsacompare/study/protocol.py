@@ -26,7 +26,13 @@ from rsacompare.networks.units import parse as parse_units
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.schema.reading import makes_network
 from rsacompare.study import keys, running
-from rsacompare.study.options import Name, PartitionOptions, SearchlightOptions, Table
+from rsacompare.study.options import (
+    BaselineOptions,
+    Name,
+    PartitionOptions,
+    SearchlightOptions,
+    Table,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 # names become files (rsa.html), tree nodes (/network/layer) and parts of labels (dataset.subject)
@@ -160,6 +166,7 @@ class Study(Table):
     networks: Annotated[dict[str, NetworkSource], Field(min_length=1)]
     metrics: Annotated[dict[str, MetricChoice], Field(min_length=1)]
     inference: InferenceOptions = InferenceOptions()
+    baselines: BaselineOptions = BaselineOptions()
     partition: PartitionOptions | None = None
     searchlight: SearchlightOptions | None = None
     _file: Path | None = PrivateAttr(default=None)
@@ -276,6 +283,7 @@ TABLES = {
     "brain": list(BrainSource.model_fields),
     "networks": list(NetworkSource.model_fields),
     "inference": list(InferenceOptions.model_fields),
+    "baselines": list(BaselineOptions.model_fields),
     "partition": list(PartitionOptions.model_fields),
     "searchlight": list(SearchlightOptions.model_fields),
 }
