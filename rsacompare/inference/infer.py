@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import (
-    bayes,
-    bootstrap,
-    ceiling,
-    fraction,
-    intervals,
-    multiple,
-    permutation,
-    sign_flip,
-)
+from rsacompare.inference import bootstrap, ceiling, intervals, permutation
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
@@ -36,6 +28,7 @@ from rsacompare.inference.statistics import (
     levels_of,
     null_family,
 )
+from rsacompare.inference.steps import STEPS
 from rsacompare.inference.table import contrast_table, contrast_variables
 from rsacompare.inference.workers import Progress
 from rsacompare.kernels import resample
@@ -43,12 +36,6 @@ from rsacompare.schema import labels
 from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
-BESIDE: tuple[Callable[[Inferred], Beside], ...] = (  # in the order of the pages
-    fraction.beside,
-    sign_flip.beside,
-    bayes.beside,
-    multiple.corrections,
-)
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
@@ -78,7 +65,8 @@ def infer(
     comparison : Comparison
         From `rsacompare.compare`.
     contrast : (a, b), list of (a, b), or None
-        Pairs of networks; differences are a − b. None: every pair.
+        Pairs of networks; differences are a − b. None: every pair, and each network with its own
+        baselines (which are not paired with one another).
     n_bootstrap, n_permutations : int
     random_state : int or None
         None takes fresh entropy, stored with the result.
@@ -174,7 +162,7 @@ def infer(
             inferred = Inferred(
                 family, depth, rows, statistics, nulls, options, table, meaning[metric], scores
             )
-            for step in BESIDE:
+            for step in STEPS:
                 _add(result, family, step(inferred), extras, notes)
             all_rows += table
             _describe(inference, family, options)
@@ -219,7 +207,11 @@ def _add(
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
     networks = list(dict.fromkeys(scores["network"].values.astype(str).tolist()))
     if given is None:
-        return [(a, b) for i, a in enumerate(networks) for b in networks[i + 1 :]]
+        told = {n["name"]: n for n in json.loads(scores.attrs.get("networks", "[]"))}
+        origin = {n: told.get(n, {}).get("baseline_of") for n in networks}
+        real = [n for n in networks if origin[n] not in networks]
+        pairs = [(a, b) for i, a in enumerate(real) for b in real[i + 1 :]]
+        return pairs + [(a, b) for a in real for b in networks if origin[b] == a]
     if isinstance(given, str):
         raise ProtocolError(f"a contrast names two networks, as ('a', 'b'), got '{given}'")
     listed = [given] if given and isinstance(given[0], str) else list(given)

@@ -29,6 +29,7 @@ def contrast_table(
     own score is beyond that null too (:mod:`rsacompare.inference.beyond`); None: not looked at.
     """
     table = [_contrast_row(family, row, statistics, options) for row in rows]
+    observed = statistics.observed.mean
     alpha = round(1 - options.confidence, 12)
     for pairing in contrast.PAIRINGS:
         at = [i for i, row in enumerate(rows) if row.pairing == pairing]
@@ -85,7 +86,9 @@ def _contrast_row(
             f"some layers have no score in {', '.join(unpaired)}: the networks would be compared "
             "on different subjects"
         )
-    bound, p_equivalence, note = _equivalence(row, r, function, found, statistics, levels, options)
+    bound, p_equivalence, se_bounds, note = _equivalence(
+        row, r, function, found, statistics, levels, options
+    )
     difference, p = float(found.value), float(found.p)
     if not np.isfinite(difference) and not unpaired:
         notes.append("a layer has no score: all its targets are constant")
@@ -101,7 +104,7 @@ def _contrast_row(
         "network_a": row.a, "layer_a": layer_a, "network_b": row.b, "layer_b": layer_b,
         "difference": difference, "ci_low": float(found.low), "ci_high": float(found.high), "p": p,
         "p_equivalence": p_equivalence, "se": float(found.se), "dof": found.dof, "bound": bound,
-        "note": "; ".join(notes),
+        "se_bounds": se_bounds, "note": "; ".join(notes),
     }  # fmt: skip
 
 
@@ -131,11 +134,13 @@ def _equivalence(
     statistics: Statistics,
     levels: dict[str, int],
     options: Options,
-) -> tuple[float, float, str]:
+) -> tuple[float, float, tuple[float, float], str]:
     """Half width of the equivalence range, p of equivalence, and why there is none.
 
-    The ceiling is the ROI's lower one, averaged over the layers of both networks.
+    The third are the standard errors of difference − bound and difference + bound. The ceiling is
+    the ROI's lower one, averaged over the layers of both networks.
     """
+    unknown = (np.nan, np.nan)
     share = options.equivalence_bound
 
     def roof(values: Values) -> np.ndarray:
@@ -143,19 +148,19 @@ def _equivalence(
 
     held = estimate(roof, statistics, levels, options)
     if not np.isfinite(held.value):
-        return np.nan, np.nan, "no equivalence test: no noise ceiling"
+        return np.nan, np.nan, unknown, "no equivalence test: no noise ceiling"
     bound = share * float(held.value)
     if not held.low > 0:
-        return bound, np.nan, "no equivalence test: the interval of the ceiling reaches 0"
+        return bound, np.nan, unknown, "no equivalence test: the interval of the ceiling reaches 0"
     below, above = (
         estimate(partial(_shifted, function, roof, by), statistics, levels, options)
         for by in (-share, share)
     )
     if options.interval != "t":
-        return bound, float(np.maximum(below.less, above.greater)), ""
+        return bound, float(np.maximum(below.less, above.greater)), unknown, ""
     dof = np.asarray(difference.dof)
     p = contrast.tost(np.asarray(difference.value), np.asarray(bound), below.se, above.se, dof)
-    return bound, float(p), ""
+    return bound, float(p), (float(below.se), float(above.se)), ""
 
 
 def _shifted(function: Function, roof: Function, by: float, values: Values) -> np.ndarray:

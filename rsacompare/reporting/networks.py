@@ -52,6 +52,7 @@ def rows(reading: Reading) -> list[dict[str, Any]]:
                 "told": {
                     key: text
                     for key, text in (
+                        ("baseline", baseline(told)),
                         ("weights", told.get("weights", "")),
                         ("pictures", pictures(told.get("preprocessing", ""))),
                         ("units", units(told)),
@@ -66,14 +67,40 @@ def rows(reading: Reading) -> list[dict[str, Any]]:
     return shown
 
 
+BASELINES = {
+    "noise": "noise in place of every layer of {}, nothing else: what a metric gives by its shape",
+    "untrained": "{} with random weights: what its architecture gives without learning",
+}
+
+
+def baseline(told: Mapping[str, Any]) -> str:
+    """What a baseline stands for; "" for a network that is none.
+
+    Examples
+    --------
+    >>> baseline({"baseline": "untrained", "baseline_of": "vgg16"})
+    'vgg16 with random weights: what its architecture gives without learning'
+    """
+    kind = str(told.get("baseline", ""))
+    return BASELINES.get(kind, f"{kind} of {{}}" if kind else "").format(told.get("baseline_of"))
+
+
 def untrained(reading: Reading) -> list[str]:
-    """Networks whose weights are random."""
-    return [n for n, told in described(reading).items() if _weights(told).startswith("random")]
+    """Networks whose weights are random, other than as a baseline."""
+    return [
+        n
+        for n, told in described(reading).items()
+        if _weights(told).startswith("random") and not told.get("baseline")
+    ]
 
 
 def methods(reading: Reading, networks: list[str]) -> list[str]:
     """Sentences on weights, pictures and units, of the networks that ran."""
-    told = {n: t for n, t in described(reading).items() if n in networks}
+    told = {
+        n: t
+        for n, t in described(reading).items()
+        if n in networks and t.get("baseline") != "noise"  # it has neither weights nor pictures
+    }
     held = (
         ("Weights", {n: _weights(t) for n, t in told.items()}),
         ("Pictures", {n: pictures(t.get("preprocessing", "")) for n, t in told.items()}),

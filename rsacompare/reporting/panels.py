@@ -120,8 +120,10 @@ def depth_curves(reading: Reading, metric: str) -> Drawing | None:
         for curve in curves:
             hue = style.colour(reading.networks, curve.network)
             shape = style.marker(reading.networks, curve.network)
-            axis.plot(curve.depth, curve.mean, color=hue, marker=shape, ms=3, lw=1.1, mec="white",
-                      mew=0.3, label=curve.network)  # fmt: skip
+            axis.plot(
+                curve.depth, curve.mean, color=hue, marker=shape, ms=3, lw=1.1, mec="white",
+                mew=0.3, ls=style.dashes(reading.networks, curve.network), label=curve.network,
+            )  # fmt: skip
         axis.axhline(reading.meaning[metric]["chance"], color=INK, lw=0.8, ls=(0, (4, 2)), zorder=1)
         axis.set_title(shorten(roi, 30), loc="left", weight="bold")
         axis.set(ylim=(low, high), xlim=(-0.04, 1.04))
@@ -192,6 +194,7 @@ def _keys(
                 [],
                 color=style.colour(reading.networks, n),
                 marker=style.marker(reading.networks, n),
+                ls=style.dashes(reading.networks, n),
                 ms=4,
                 label=shorten(n, 24),
             )
@@ -209,7 +212,7 @@ def _curve(axis: Axes, reading: Reading, curve: Curve, x: np.ndarray, *, wide: b
     shape = style.marker(reading.networks, curve.network)
     axis.plot(
         x, curve.mean, color=hue, marker=shape, ms=3.8, lw=1.1, zorder=5, mec="white", mew=0.4,
-        label=curve.network,
+        ls=style.dashes(reading.networks, curve.network), label=curve.network,
     )  # fmt: skip
     axis.vlines(x, curve.low, curve.high, color=hue, lw=1, zorder=4)
     # the dots stand beside the whisker, not on it

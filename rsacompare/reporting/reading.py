@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from rsacompare.reporting.style import Networks
 from rsacompare.schema.results import CONTRAST_COLUMNS, CONTRAST_EXTRAS, meanings
 
 ALPHA = 0.05
@@ -156,11 +157,12 @@ class Reading:
         return float(self.inference.get("confidence", 0.95))
 
     @cached_property
-    def networks(self) -> list[str]:
+    def networks(self) -> Networks:
         """All networks in the order of the study: their place decides their colour."""
         present = list(dict.fromkeys(self._network.tolist()))
         told = [n["name"] for n in self.attr("networks", [])]
-        return [n for n in told if n in present] + [n for n in present if n not in told]
+        names = [n for n in told if n in present] + [n for n in present if n not in told]
+        return Networks(names, [n["name"] for n in self.attr("networks", []) if n.get("baseline")])
 
     def label(self, metric: str) -> str:
         """How sentences call a metric: its label, with its key where two share the label."""
@@ -259,9 +261,10 @@ class Reading:
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
-        """The pairs of networks that were contrasted."""
+        """The pairs of networks that were contrasted; those with a baseline come last."""
         told = [(str(a), str(b)) for a, b in self.attr("contrast", [])]
-        return list(dict.fromkeys([*told, *(row.pair for row in self.contrasts)]))
+        every = dict.fromkeys([*told, *(row.pair for row in self.contrasts)])
+        return sorted(every, key=lambda pair: any(n in self.networks.baselines for n in pair))
 
     def rows(
         self,

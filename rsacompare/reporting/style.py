@@ -44,6 +44,7 @@ CATEGORIES = (
 )
 MARKERS = "osD^vPXp"
 INK, GREY, CEILING = "#222222", "#777777", "#D9D9D9"
+GREYS, BASELINE_MARKERS = ("#8A8A8A", "#5E5E5E", "#B0B0B0"), "dh<>8"  # of baselines
 WIDTH = 7.2  # inches: two columns of a journal, so that 7 pt stay 7 pt in print
 DPI = 220
 RC: dict[Any, Any] = {
@@ -89,14 +90,40 @@ def drawn(function: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
+class Networks(list[str]):
+    """The networks of a study in order; those among `baselines` are drawn in grey and dashed."""
+
+    def __init__(self, names: Iterable[str], baselines: Iterable[str] = ()):
+        super().__init__(names)
+        self.baselines = [name for name in self if name in set(baselines)]
+        self.others = [name for name in self if name not in self.baselines]
+
+
+def _place(networks: Sequence[str], network: str) -> tuple[int, bool]:
+    """Where a network stands among its like, and whether it is a baseline."""
+    if isinstance(networks, Networks):
+        below = network in networks.baselines
+        return (networks.baselines if below else networks.others).index(network), below
+    return networks.index(network), False
+
+
 def colour(networks: Sequence[str], network: str) -> str:
-    """The colour of a network: the same in all figures of a study."""
-    return OKABE_ITO[networks.index(network) % len(OKABE_ITO)]
+    """The colour of a network: the same in all figures of a study; a grey for baselines."""
+    place, baseline = _place(networks, network)
+    hues = GREYS if baseline else OKABE_ITO
+    return hues[place % len(hues)]
 
 
 def marker(networks: Sequence[str], network: str) -> str:
     """The marker of a network, so that figures can be read in grey."""
-    return MARKERS[networks.index(network) % len(MARKERS)]
+    place, baseline = _place(networks, network)
+    shapes = BASELINE_MARKERS if baseline else MARKERS
+    return shapes[place % len(shapes)]
+
+
+def dashes(networks: Sequence[str], network: str) -> str | tuple[float, tuple[float, float]]:
+    """Solid for a network, dashed for a baseline."""
+    return (0, (3, 1.5)) if _place(networks, network)[1] else "-"
 
 
 def panels(

@@ -143,9 +143,12 @@ def add_extra(
         0 it is a file alone.
         intervals: `label(item)`, `estimate(item)`, `low(item)`, `high(item)`, a row each; optional
         `group(item)` (decides the colour; a network's name takes the network's), `panel(item)`
-        (side by side), `range_low(item)`, `range_high(item)` (a range shaded behind, as that of
-        equivalence), `outcome(item)` (a word at the end of the row). Attributes: `axis`, its label
-        with unit, and optionally `reference`, where a line is drawn, and `range_label`.
+        (side by side), `inner_low(item)`, `inner_high(item)` (a second, thicker interval),
+        `range_low(item)`, `range_high(item)` (a range shaded behind, as that of equivalence),
+        `outcome(item)` (a word at the end of the row; a network's name takes its colour).
+        Attributes: `axis`, its label with unit, and optionally `reference`, where a line is drawn,
+        `own_scales` 1 for a scale per panel, and what the legend says: `interval_label`,
+        `inner_label`, `range_label`.
         curves: `x(point)`, `y(point)`, `curve(point)` (its name; a network's takes its colour);
         optional `low(point)`, `high(point)` (a band), `outer_low(point)`, `outer_high(point)` (a
         wider one, as a simultaneous one), `panel(point)`. Attributes: `x_axis`, `y_axis`, and

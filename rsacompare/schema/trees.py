@@ -23,6 +23,8 @@ NETWORK_KEYS = {
     "preprocessing": "preprocessing",
     "units": "units_option",
     "units_seed": "random_state",
+    "baseline": "baseline",
+    "baseline_of": "baseline_of",
 }
 
 
@@ -47,11 +49,13 @@ def layer_lines(tree: xr.DataTree) -> list[str]:
 def merge_networks(trees: list[xr.DataTree]) -> xr.DataTree:
     """Several activations trees as one; a network's name may stand only once.
 
-    `inputs`, the hashes of the files they came from, are put together.
+    `inputs`, the hashes of the files they came from, and `left_out`, sentences about what has no
+    baseline, are put together.
     """
     children: dict[str, xr.DataTree] = {}
     attrs: dict[str, Any] = {}
     inputs: dict[str, str] = {}
+    left_out: list[str] = []
     for tree in trees:
         for name, node in tree.children.items():
             if name in children:
@@ -59,8 +63,11 @@ def merge_networks(trees: list[xr.DataTree]) -> xr.DataTree:
             children[name] = node.copy(deep=False)
         attrs.update({str(k): v for k, v in tree.attrs.items()})
         inputs.update(json.loads(tree.attrs.get("inputs", "{}")))
+        left_out += json.loads(tree.attrs.get("left_out", "[]"))
     merged = xr.DataTree(children=children)
     merged.attrs = {**attrs, "inputs": json.dumps(inputs)}
+    if left_out:
+        merged.attrs["left_out"] = json.dumps(left_out)
     return merged
 
 
@@ -126,6 +133,11 @@ def categories(tree: xr.DataTree) -> dict[str, str]:
     for text in [tree.attrs.get("categories"), *texts]:
         found |= json.loads(text) if text else {}
     return found
+
+
+def real_networks(tree: xr.DataTree) -> list[str]:
+    """The networks of an activations tree that are no baselines."""
+    return [name for name, node in tree.children.items() if "baseline" not in node.attrs]
 
 
 def describe_networks(tree: xr.DataTree) -> list[dict[str, Any]]:

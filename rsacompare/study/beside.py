@@ -52,7 +52,7 @@ def check(
     with keys.at(study.place("searchlight")):
         if study.searchlight is not None:
             options, tree = study.searchlight, trees.merge_brains(brains)
-            named = options.networks or list(activations.children)
+            named = options.networks or trees.real_networks(activations)
             _known_layers(activations, named, options.layers)
             for subject in options.subjects or []:
                 if subject not in tree.children:
@@ -172,12 +172,12 @@ def partition_pair(study: Study, activations: xr.DataTree) -> tuple[str, str]:
     """The two networks of `[partition]`: those it names, or the two that there are."""
     assert study.partition is not None
     there = list(activations.children)
-    named = study.partition.networks or there
+    named = study.partition.networks or trees.real_networks(activations)
     for name in named:
         if name not in there:
             raise ProtocolError(plugins.unknown("network", name, there))
     if len(named) != 2:
-        raise ProtocolError(f'{len(there)} networks; name two of them: networks = ["a", "b"]')
+        raise ProtocolError(f'{len(named)} networks; name two of them: networks = ["a", "b"]')
     return named[0], named[1]
 
 
@@ -312,7 +312,7 @@ def _chosen(
     activations: xr.DataTree, networks: list[str] | None, layers: Mapping[str, list[str]]
 ) -> xr.DataTree:
     children = {}
-    for name in networks or activations.children:
+    for name in networks or trees.real_networks(activations):
         node = activations.children[name]
         own = layers.get(name, list(node.children))
         children[name] = xr.DataTree(children={k: node.children[k].copy(deep=False) for k in own})

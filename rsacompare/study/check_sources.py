@@ -18,7 +18,7 @@ from rsacompare.metrics.registry import metric
 from rsacompare.schema import reading, store, trees
 from rsacompare.schema.checks import Finding
 from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
-from rsacompare.study import beside, inputs, keys
+from rsacompare.study import baselines, beside, inputs, keys
 from rsacompare.study.protocol import Study
 from rsacompare.study.running import Extraction
 
@@ -98,6 +98,10 @@ def from_study(
                 found.networks.append(tree)
     _contrasts(study, found)
     try:
+        baselines.untrained(study)
+    except ProtocolError as err:
+        found.findings.append(Finding("error", "[baselines]", f"{err}."))
+    try:
         inputs.each_counts_once(study, found.brains)
     except ProtocolError as err:
         found.findings.append(Finding("error", "[brain]", f"{err}."))
@@ -122,6 +126,7 @@ def _beside(study: Study, metrics: Mapping[str, Metric], found: Sources) -> None
 def _contrasts(study: Study, found: Sources) -> None:
     """Networks that a contrast names but no source holds."""
     there = [network for tree in found.networks for network in tree.children]
+    there += baselines.names(study, there)
     if len(found.networks) < len(study.networks):
         return  # the missing one may be the one that could not be read
     named = [network for pair in study.inference.contrast or [] for network in pair]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from rsacompare.inference.workers import Progress, in_threads
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.metrics.registry import as_metrics
-from rsacompare.schema import labels, store, trees
+from rsacompare.schema import labels, overlap, store, trees
 from rsacompare.schema.results import Cell, Comparison, layer_coords
 from rsacompare.study import extras, maps
 from rsacompare.study.cells import CellCache, Layer, Region, cell_key, layers_of, plan, regions_of
@@ -57,6 +58,8 @@ def compare(
     Returns
     -------
     Comparison
+        Its scores' attribute `roi_overlap` tells which ROIs share voxels
+        (:func:`rsacompare.schema.overlap.describe`).
 
     Raises
     ------
@@ -84,7 +87,8 @@ def compare(
             "meaning": {k: asdict(m.meaning) | {"options": m.config()} for k, m in chosen.items()},
             "data": trees.describe_brain(tree),
             "networks": trees.describe_networks(activations),
-            "not_applicable": not_applicable,
+            "not_applicable": not_applicable + json.loads(activations.attrs.get("left_out", "[]")),
+            "roi_overlap": overlap.describe((r.subject, r.roi, r.mask) for r in regions.values()),
             "evidence_folder": None if store is None else str(store),
             "provenance": _provenance(layers, regions, seed),
         }

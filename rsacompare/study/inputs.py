@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -15,10 +16,11 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.datasets.load import fetch, load_dataset
 from rsacompare.errors import LabelError, ProtocolError
+from rsacompare.networks.baselines import SUFFIX, mark_untrained
 from rsacompare.schema import labels, reading, store
 from rsacompare.schema.rdm_files import RdmOptions
 from rsacompare.schema.reading import makes_network
-from rsacompare.study import keys, running
+from rsacompare.study import baselines, keys, running
 from rsacompare.study.protocol import Study
 from rsacompare.study.running import Extraction
 
@@ -48,6 +50,7 @@ def load_inputs(
     tables = [("brain", name) for name in study.brain]
     tables += [("networks", name) for name in study.networks]
     sources = {table: study.locate(*table) for table in tables}
+    untrained = baselines.untrained(study)
     loaded: dict[str, dict[str, Any]] = {"brain": {}, "networks": {}}
     for done, (group, name) in enumerate(tables):
         if progress:
@@ -59,9 +62,24 @@ def load_inputs(
     found = {k: v for k, v in loaded["networks"].items() if isinstance(v, Extraction)}
     for name, extraction in found.items():
         _require_shown(study, loaded["brain"], f"network {name}", extraction.stimulus_id)
+    of = {f"{name}{SUFFIX['untrained']}": name for name in untrained}
+    found |= {b: _untrained(study, name, sources["networks", name], b) for b, name in of.items()}
     for name, tree in extract_all(study, found, folder, progress).items():
-        loaded["networks"][name] = tree
+        # a key that no table can have: a network of that name is told by the merge
+        key = f"{name} (baseline)" if name in of else name
+        loaded["networks"][key] = mark_untrained(tree, of[name]) if name in of else tree
+    noise = baselines.noise(study, loaded["networks"])
+    if noise is not None:
+        loaded["networks"]["(noise)"] = noise
     return loaded["brain"], loaded["networks"]
+
+
+def _untrained(study: Study, name: str, source: str | Path, called: str) -> Extraction:
+    """The extraction of a `[networks.NAME]` table with random weights, to be called otherwise."""
+    options = _from_folder(study.folder, baselines.untrained_options(study, name))
+    with keys.at(study.place("baselines", "untrained")):
+        found = Extraction.of(study, name, source, options)
+    return dataclasses.replace(found, name=called)
 
 
 def load_source(
@@ -93,7 +111,8 @@ def extract_all(
 
     found = {}
     for name, extraction in extractions.items():
-        with keys.at(study.place("networks", name)):
+        table = ("networks", name) if name in study.networks else ("baselines", "untrained")
+        with keys.at(study.place(*table)):
             found[name] = extraction.run(folder, told)
         before += len(extraction.stimulus_id)
         told("", 0, 0)

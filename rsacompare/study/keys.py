@@ -107,7 +107,7 @@ def at(where: str) -> Iterator[None]:
 
 
 _TABLE_DEPTH = {"brain": 2, "networks": 2, "metrics": 2, "inference": 1}
-_TABLE_DEPTH |= {"partition": 1, "searchlight": 1, "sensitivity": 1}
+_TABLE_DEPTH |= {"partition": 1, "searchlight": 1, "sensitivity": 1, "baselines": 1}
 
 
 def place(file: object, keys: Sequence[object]) -> str:

@@ -27,6 +27,26 @@ def _one_of(what: str, known: Any, value: Any) -> Any:
     return value
 
 
+class BaselineOptions(Table):
+    """`[baselines]`: networks to compare with, for all (true) or for those named.
+
+    `noise`: of networks with activations, `NAME-noise` of the same layers and units. `untrained`:
+    of `[networks.NAME]` tables that run a registered network, `NAME-untrained` with random
+    weights, shown the same pictures.
+    """
+
+    noise: bool | list[Name] = False
+    untrained: bool | list[Name] = False
+
+    @field_validator("noise", "untrained", mode="before")
+    @classmethod
+    def _all_or_named(cls, value: Any) -> Any:
+        named = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
+        if not isinstance(value, bool) and not named:
+            raise ValueError(f"true, false or a list of networks is expected, got {value!r}")
+        return value
+
+
 class PartitionOptions(Table):
     """`[partition]`: unique and shared variance of two networks, by banded ridge.
 

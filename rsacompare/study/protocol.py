@@ -28,6 +28,7 @@ from rsacompare.schema.rdm_files import RDM_SUFFIXES, RdmOptions
 from rsacompare.schema.reading import makes_network
 from rsacompare.study import keys, running
 from rsacompare.study.options import (
+    BaselineOptions,
     Name,
     PartitionOptions,
     SearchlightOptions,
@@ -176,6 +177,7 @@ class Study(Table):
     networks: Annotated[dict[str, NetworkSource], Field(min_length=1)]
     metrics: Annotated[dict[str, MetricChoice], Field(min_length=1)]
     inference: InferenceOptions = InferenceOptions()
+    baselines: BaselineOptions = BaselineOptions()
     partition: PartitionOptions | None = None
     searchlight: SearchlightOptions | None = None
     sensitivity: SensitivityOptions | None = None
@@ -293,6 +295,7 @@ TABLES = {
     "brain": list(BrainSource.model_fields),
     "networks": list(NetworkSource.model_fields),
     "inference": list(InferenceOptions.model_fields),
+    "baselines": list(BaselineOptions.model_fields),
     "partition": list(PartitionOptions.model_fields),
     "searchlight": list(SearchlightOptions.model_fields),
     "sensitivity": list(SensitivityOptions.model_fields),
