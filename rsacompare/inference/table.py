@@ -29,7 +29,6 @@ def contrast_table(
     own score is beyond that null too (:mod:`rsacompare.inference.beyond`); None: not looked at.
     """
     table = [_contrast_row(family, row, statistics, options) for row in rows]
-    observed = statistics.observed.mean
     alpha = round(1 - options.confidence, 12)
     for pairing in contrast.PAIRINGS:
         at = [i for i, row in enumerate(rows) if row.pairing == pairing]
