@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rsacompare.reporting import clustered, maps, style
+from rsacompare.reporting import clustered, curves, maps, style
 from rsacompare.reporting.maps import SEQUENTIAL
 from rsacompare.reporting.numbers import number, short_labels, shorten
 from rsacompare.reporting.reading import Reading
@@ -287,4 +287,5 @@ DRAW: dict[str, Drawer] = {
     "embedding": embedding,
     "matrix": clustered.matrix,
     "map": maps.voxel_map,
+    "curves": curves.curves,
 }
