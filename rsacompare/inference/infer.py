@@ -13,8 +13,16 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, permutation
+from rsacompare.inference import (
+    bootstrap,
+    ceiling,
+    depth_curve,
+    permutation,
+    roi_order,
+    wins,
+)
 from rsacompare.inference import contrast as contrasts
+from rsacompare.inference import hierarchy as hierarchies
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
 from rsacompare.inference.family import Family, arrange
@@ -35,7 +43,11 @@ from rsacompare.schema.results import Comparison, add_extra, meanings
 
 DIMS = ("metric", "roi", "layer")
 FEW_ORDERS = 200  # of blocks; with fewer, p = .01 is out of reach or nearly so
-BESIDE: tuple[Callable[[Inferred], Beside], ...] = ()  # in the order of the pages
+BESIDE: tuple[Callable[[Inferred], Beside], ...] = (  # in the order of the pages
+    depth_curve.beside,
+    wins.beside,
+    hierarchies.beside,
+)
 PRIMARY = ("mean", "depth", "best")  # pairings with a row per ROI
 
 
@@ -126,6 +138,7 @@ def infer(
         raise ProtocolError(plugins.unknown("primary pairing", primary, PRIMARY))
     scores = comparison.scores
     pairs = _pairs(contrast, scores)
+    roi_order.check(options.hierarchy, scores["roi"].values.astype(str).tolist())
     meaning = meanings(scores)
     result = empty_result(scores, options)
     inference: dict[str, Any] = {"sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}}
@@ -186,7 +199,7 @@ def _add(
     for name, values in found.cells.items():
         result[name].values[(m, *np.ix_(at_roi, at_layer))] = values
     extras += found.extras
-    notes += found.notes
+    notes += [note for note in found.notes if note not in notes]  # metrics may say the same
 
 
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
