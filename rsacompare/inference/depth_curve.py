@@ -18,7 +18,8 @@ from rsacompare.inference.inferred import Beside, Inferred
 from rsacompare.inference.statistics import Statistics, Values, levels_of
 from rsacompare.kernels import resample
 
-MOST_POINTS = 21  # depths at which a curve is judged; all its corners where these are no more
+MOST_CORNERS = 40  # of a curve, all of them judged; with more, an even grid
+GRID = 21
 MOST_DRAWN = 3  # pairs of networks with a figure; the table file has all
 MOST_LEVELS = 31  # simulated; beyond, t hardly changes and the band stays a little wide
 SIMULATIONS = 2000
@@ -97,7 +98,7 @@ def points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.empty(0)
     every = np.unique(np.concatenate([a, b]))
     corners = every[(every >= span[0]) & (every <= span[1])]
-    return corners if len(corners) <= MOST_POINTS else np.linspace(*span, MOST_POINTS)
+    return corners if len(corners) <= MOST_CORNERS else np.linspace(*span, GRID)
 
 
 def interpolation(depth: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -227,7 +228,7 @@ def critical_value(correlation: np.ndarray, dof: float, confidence: float, seed:
     --------
     >>> from scipy import stats
     >>> one = critical_value(np.ones((3, 3)), 9.0, 0.95, 0)  # one item, thrice
-    >>> abs(one - stats.t.ppf(0.975, 9)) < 0.1
+    >>> bool(abs(one - stats.t.ppf(0.975, 9)) < 0.1)
     True
     """
     squared = np.clip(1 - (1 - correlation**2) * dof / max(dof - 1, 1e-9), 0.0, 1.0)
@@ -266,6 +267,10 @@ def _figure(
         for c in curves
         if ((c["band_low"] > 0) | (c["band_high"] < 0)).any()
     ]  # fmt: skip
+    most = max(len(c["depth"]) for c in curves)
+    where = "the whole curve of its ROI at once"
+    if most == GRID and len(inferred.family.layers) > MOST_CORNERS:
+        where = f"the curve of its ROI at all {GRID} depths at once"
     told = f"in {', '.join(apart)}" if apart else "in no ROI"
     roles = {
         "x": "depth", "y": "difference", "panel": "roi", "low": "low", "high": "high",
@@ -281,10 +286,10 @@ def _figure(
             f"Height of the score curve of {a} minus that of {b}, both interpolated over their "
             f"common range of relative depth (0: first layer given, 1: last); {sign} zero {a} is "
             f"closer to the brain. Dark band: pointwise {percent} interval, right for one depth "
-            f"chosen beforehand. Light band: simultaneous {percent} band, which holds the whole "
-            "curve of its ROI at once (largest |t| over the depths); so depths at which it leaves "
+            f"chosen beforehand. Light band: simultaneous {percent} band, which holds "
+            f"{where} (largest |t| over the depths); so depths at which it leaves "
             f"out zero may be picked after looking. It does so {told}; several ROIs are not "
-            "corrected for each other. Over the stimuli and subjects resampled, and conditional "
+            "corrected for each other. Over the sources of chance resampled, and conditional "
             "on the fitted models, as all intervals here."
         ),
         "arrays": arrays,

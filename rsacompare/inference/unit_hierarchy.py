@@ -34,7 +34,7 @@ def correlation_p(r: np.ndarray, dof: float) -> np.ndarray:
     Examples
     --------
     >>> correlation_p(np.array([0.3, 1.0]), 48).round(5).tolist()
-    [0.03428, 0.0]
+    [0.03429, 0.0]
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         t = r * np.sqrt(dof / (1 - np.minimum(r**2, 1.0)))

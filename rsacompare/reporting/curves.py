@@ -125,7 +125,8 @@ def _band(axis: Axes, own: Roles, name: str, look: tuple[str, str], shift: float
     if "low" in own:
         low, high = own["low"][order], own["high"][order]
         axis.fill_between(x, low, high, color=hue, alpha=0.28, lw=0, zorder=3, label="band")
-    axis.plot(x, y, color=hue, marker=shape, ms=2.2, lw=1.1, zorder=5, label=name)
+    axis.plot(x, y, color=hue, marker=shape, ms=2.2 if len(x) < 25 else 1.4, lw=1.1, zorder=5,
+              label=name)  # fmt: skip
 
 
 def _whiskers(axis: Axes, own: Roles, name: str, look: tuple[str, str], shift: float) -> None:

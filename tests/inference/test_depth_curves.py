@@ -60,7 +60,9 @@ def test_where_both_have_a_layer_the_pointwise_interval_is_that_of_the_two_layer
 
 def test_many_corners_are_thinned_to_an_even_grid():
     at = depth_curve.points(np.linspace(0, 1, 30), np.linspace(0, 1, 17))
-    assert at == pytest.approx(np.linspace(0, 1, depth_curve.MOST_POINTS))
+    assert at == pytest.approx(np.linspace(0, 1, 21))
+    at = depth_curve.points(np.linspace(0, 1, 18), np.linspace(0, 1, 12))
+    assert len(at) == 28  # all corners; the ends are shared
 
 
 def test_layers_of_one_depth_share_its_weight():
