@@ -13,9 +13,9 @@ import xarray as xr
 from rsacompare.inference import contrast
 from rsacompare.inference.bootstrap import t_interval
 from rsacompare.inference.contrast import Row
-from rsacompare.inference.estimate import Function, estimate, t_estimate
+from rsacompare.inference.estimate import Estimate, Function, estimate, t_estimate
 from rsacompare.inference.inferred import Beside, Inferred
-from rsacompare.inference.statistics import Statistics, Values, levels_of
+from rsacompare.inference.statistics import Options, Statistics, Values, levels_of
 from rsacompare.kernels import resample
 
 MOST_CORNERS = 40  # of a curve, all of them judged; with more, an even grid
@@ -138,7 +138,13 @@ def _curve(inferred: Inferred, row: Row) -> dict[str, np.ndarray]:
     at, function = difference(inferred.depth, family.network, row, r)
     rounding = 1e-12 * float(np.nanmax(np.abs(statistics.observed.mean[r, row.layers])))
     found = estimate(function, statistics, levels, options, rounding)
-    low, high = band(function, statistics, levels, options, rounding)
+    # the band is made of standard errors, whatever the pointwise interval is made of
+    by_t = (
+        found
+        if options.interval == "t"
+        else t_estimate(function, statistics, levels, options, rounding)
+    )
+    low, high = band(function, by_t, statistics, levels, options)
     return {
         "roi": np.full(len(at), row.roi),
         "depth": at,
@@ -153,17 +159,19 @@ def _curve(inferred: Inferred, row: Row) -> dict[str, np.ndarray]:
 
 def band(
     function: Function,
+    found: Estimate,
     statistics: Statistics,
     levels: dict[str, int],
-    options: Any,
-    rounding: float = 0.0,
+    options: Options,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate ± c · SE that holds all items of a statistic at once.
 
     Parameters
     ----------
     function : Values -> (..., item)
-    statistics, levels, options, rounding
+    found : Estimate
+        Of that function, by :func:`rsacompare.inference.estimate.t_estimate`.
+    statistics, levels, options
         As for :func:`rsacompare.inference.estimate.estimate`.
 
     Returns
@@ -172,7 +180,6 @@ def band(
         See :func:`critical_value` for c; the correlations are those of the draws in which all
         sources are resampled together.
     """
-    found = t_estimate(function, statistics, levels, options, rounding)
     used = [s for s in statistics.draws if s <= levels.keys()]
     live = np.isfinite(found.se) & (found.se > 0)
     if not used or not live.any():

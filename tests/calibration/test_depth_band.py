@@ -29,6 +29,10 @@ def statistics_of(x, rng):
     return Statistics(values(x.mean(axis=(0, 1))), draws, [], np.empty(0))
 
 
+def curve(values):
+    return values.mean[..., 0, :]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("subjects", "stimuli", "scale"),
@@ -54,9 +58,9 @@ def test_band_covers_the_whole_true_curve(subjects, stimuli, scale):
             for s, p in zip(scale, parts, strict=True)
         )  # fmt: skip
         held = statistics_of(x, rng)
-        low, high = depth_curve.band(lambda v: v.mean[..., 0, :], held, levels, OPTIONS)
+        found = depth_curve.t_estimate(curve, held, levels, OPTIONS)
+        low, high = depth_curve.band(curve, found, held, levels, OPTIONS)
         whole += ((low <= truth) & (truth <= high)).all()
-        found = depth_curve.t_estimate(lambda v: v.mean[..., 0, :], held, levels, OPTIONS)
         pointwise += ((found.low <= truth) & (truth <= found.high)).all()
     error = np.sqrt(0.95 * 0.05 / SIMULATIONS)
     assert whole / SIMULATIONS > 0.95 - 2.5 * error
