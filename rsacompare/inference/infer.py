@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, intervals, permutation
+from rsacompare.inference import bootstrap, ceiling, intervals, permutation, roi_order
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
@@ -134,6 +134,7 @@ def infer(
         raise ProtocolError(plugins.unknown("primary pairing", primary, PRIMARY))
     scores = comparison.scores
     pairs = _pairs(contrast, scores)
+    roi_order.check(options.hierarchy, scores["roi"].values.astype(str).tolist())
     intervals.check_single(comparison, options)
     meaning = meanings(scores)
     result = empty_result(scores, options)
@@ -201,7 +202,7 @@ def _add(
     for name, values in found.cells.items():
         result[name].values[(m, *np.ix_(at_roi, at_layer))] = values
     extras += found.extras
-    notes += found.notes
+    notes += [note for note in found.notes if note not in notes]  # metrics may say the same
 
 
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rsacompare.inference import bayes, fraction, inclusion, mixed, multiple, sign_flip
+from rsacompare.inference import (
+    bayes,
+    depth_curve,
+    fraction,
+    hierarchy,
+    inclusion,
+    mixed,
+    multiple,
+    sign_flip,
+    wins,
+)
 from rsacompare.inference.inferred import Beside, Inferred
 
 STEPS: tuple[Callable[[Inferred], Beside], ...] = (
@@ -12,6 +22,9 @@ STEPS: tuple[Callable[[Inferred], Beside], ...] = (
     bayes.beside,
     fraction.beside,
     multiple.corrections,
+    depth_curve.beside,
     inclusion.beside,
+    wins.beside,
+    hierarchy.beside,
     mixed.beside,
 )

@@ -191,6 +191,13 @@ class Evidence(ABC):
             "null='permutation'"
         )
 
+    def target_correlations(self) -> np.ndarray | None:
+        """Correlation over stimuli of each target with its prediction: (target,), NaN for dead.
+
+        None for evidence whose score is not made of such correlations.
+        """
+        return None
+
     def ceiling_key(self) -> str:
         """Cells with equal keys share their ceiling (it is computed once)."""
         return self.digest()

@@ -78,6 +78,10 @@ class IdentificationEvidence(TargetEvidence):
     def n_targets(self) -> int:
         return int((np.ptp(self.observed, axis=0) > 0).sum())
 
+    def target_correlations(self) -> None:
+        """None: what is told apart are patterns, of all targets together."""
+        return None
+
     @cached_property
     def similarity(self) -> np.ndarray:
         """Correlation of predicted i with observed j: (stimulus, stimulus), NaN across folds."""

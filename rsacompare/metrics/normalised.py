@@ -52,6 +52,9 @@ class NormalisedEvidence(TargetEvidence):
     def target_scores(self, weights: np.ndarray) -> np.ndarray:
         return super().target_scores(weights) * self.factor
 
+    def target_correlations(self) -> np.ndarray | None:
+        return self._plain().profile
+
     def target_ceiling(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Of every target that varies, too low for a ratio or not."""
         return self._plain().target_ceiling(weights)

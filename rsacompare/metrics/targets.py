@@ -98,6 +98,9 @@ class TargetEvidence(Evidence):
             self.observed[keep], self.predicted[keep], np.asarray(weights)[..., keep], fold
         )
 
+    def target_correlations(self) -> np.ndarray | None:
+        return self.profile
+
     def null(self, permutations: np.ndarray) -> np.ndarray:
         if type(self).score is not TargetEvidence.score:  # a guest's own score has its own null
             moved = (self.predicted[order] for order in permutations)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rsacompare.reporting import clustered, forest, maps, style
+from rsacompare.reporting import clustered, curves, forest, maps, style
 from rsacompare.reporting.maps import SEQUENTIAL
 from rsacompare.reporting.numbers import number, short_labels, shorten
 from rsacompare.reporting.reading import Reading
@@ -288,4 +288,5 @@ DRAW: dict[str, Drawer] = {
     "matrix": clustered.matrix,
     "map": maps.voxel_map,
     "intervals": forest.intervals,
+    "curves": curves.curves,
 }

@@ -25,7 +25,7 @@ from rsacompare.reporting import (
     tables,
 )
 from rsacompare.reporting.leftovers import remove_stale
-from rsacompare.reporting.numbers import MISSING, number
+from rsacompare.reporting.numbers import MISSING, number, p_value
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
@@ -216,7 +216,7 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
         if not extra.get("shown", 1):  # kept as a file alone
             continue
         if extra["kind"] == "table":
-            columns = {name: [_entry(v) for v in values] for name, values in roles.items()}
+            columns = {name: [_entry(v, name) for v in values] for name, values in roles.items()}
             told = json.loads(extra.get("columns", "{}"))
             placed.append(
                 {
@@ -235,8 +235,10 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
     return placed
 
 
-def _entry(value: Any) -> str:
-    """A table's entry as text."""
+def _entry(value: Any, column: str = "") -> str:
+    """A table's entry as text; a column `p` or `p_…` holds p values."""
+    if isinstance(value, float) and (column == "p" or column.startswith("p_")):
+        return p_value(value)
     if isinstance(value, (float, np.floating)):
         return number(float(value))
     return f"{value:,}" if isinstance(value, (int, np.integer)) else str(value)

@@ -152,7 +152,8 @@ def add_extra(
         curves: `x(point)`, `y(point)`, `curve(point)` (its name; a network's takes its colour);
         optional `low(point)`, `high(point)` (a band), `outer_low(point)`, `outer_high(point)` (a
         wider one, as a simultaneous one), `panel(point)`. Attributes: `x_axis`, `y_axis`, and
-        optionally `reference` (a horizontal line).
+        optionally `reference` (a horizontal line), `band_label` and `outer_label` (what the bands
+        are), `x_labels` (names of x = 0, 1, …: markers with whiskers take the place of bands).
     metric : str
         The page it belongs to; "" for the index.
     title, caption : str

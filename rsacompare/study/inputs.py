@@ -16,6 +16,7 @@ import xarray as xr
 from rsacompare import plugins
 from rsacompare.datasets.load import fetch, load_dataset
 from rsacompare.errors import LabelError, ProtocolError
+from rsacompare.inference import roi_order
 from rsacompare.networks.baselines import SUFFIX, mark_untrained
 from rsacompare.schema import labels, reading, store
 from rsacompare.schema.rdm_files import RdmOptions
@@ -215,6 +216,8 @@ def check_inputs(study: Study, brains: Mapping[str, xr.DataTree], activations: x
     for roi in study.rois or []:
         if roi not in there:
             raise ProtocolError(f"{study.place('rois')}: {plugins.unknown('roi', roi, there)}")
+    with keys.at(study.place("inference", "hierarchy")):
+        roi_order.check(study.inference.hierarchy, study.rois or there)
     for pair in study.inference.contrast or []:
         for network in pair:
             if network not in activations.children:
