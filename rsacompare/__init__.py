@@ -37,6 +37,8 @@ _HOMES = {
     "searchlight": "study.searchlight",
     "variance_partition": "study.partition",
     "infer": "inference.infer",
+    "mixed_model": "inference.mixed",
+    "noise_baseline": "networks.baselines",
     "inter_subject": "study.inter_subject",
     "check": "study.check",
     "sensitivity": "study.sensitivity",

@@ -159,7 +159,7 @@ def infer(
             statistics = bootstrap_family(family, rows, options, n_jobs, progress)
             nulls = null_family(family, options, n_jobs, progress)
             fill_result(result, family, statistics, nulls, options)
-            table = contrast_table(family, rows, statistics, nulls, options)
+            table = contrast_table(family, rows, statistics, nulls, options, _origins(scores))
             inferred = Inferred(
                 family, depth, rows, statistics, nulls, options, table, meaning[metric], scores
             )
@@ -205,11 +205,17 @@ def _add(
     notes += [note for note in found.notes if note not in notes]  # metrics may say the same
 
 
+def _origins(scores: xr.Dataset) -> dict[str, str]:
+    """{baseline: the network it is one of}."""
+    told = json.loads(scores.attrs.get("networks", "[]"))
+    return {n["name"]: n["baseline_of"] for n in told if n.get("baseline_of")}
+
+
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
     networks = list(dict.fromkeys(scores["network"].values.astype(str).tolist()))
     if given is None:
-        told = {n["name"]: n for n in json.loads(scores.attrs.get("networks", "[]"))}
-        origin = {n: told.get(n, {}).get("baseline_of") for n in networks}
+        known = _origins(scores)
+        origin = {n: known.get(n) for n in networks}
         real = [n for n in networks if origin[n] not in networks]
         pairs = [(a, b) for i, a in enumerate(real) for b in real[i + 1 :]]
         return pairs + [(a, b) for a in real for b in networks if origin[b] == a]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -22,16 +23,22 @@ def contrast_table(
     statistics: Statistics,
     null: np.ndarray | None,
     options: Options,
+    baselines: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """One dict per row of contrasts.csv, corrected within each pairing: Holm, and FDR beside it.
+
+    Rows with one of the `baselines` are corrected by themselves: they are points of comparison,
+    and networks must not become harder to tell apart by them.
 
     `null`: (permutation, roi, layer). A network that Holm's p names closer is named only where its
     own score is beyond that null too (:mod:`rsacompare.inference.beyond`); None: not looked at.
     """
     table = [_contrast_row(family, row, statistics, options) for row in rows]
     alpha = round(1 - options.confidence, 12)
-    for pairing in contrast.PAIRINGS:
-        at = [i for i, row in enumerate(rows) if row.pairing == pairing]
+    families: dict[tuple[str, bool], list[int]] = {}
+    for i, row in enumerate(rows):
+        families.setdefault((row.pairing, row.a in baselines or row.b in baselines), []).append(i)
+    for at in families.values():
         own = [table[i] for i in at]
         p = np.array([t["p"] for t in own])
         differences = [t["difference"] for t in own]

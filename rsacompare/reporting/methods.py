@@ -170,7 +170,9 @@ def intervals(reading: Reading) -> list[str]:
         "layer × ROI grid after each cell is standardised by its own null (step-down and false "
         "discovery rates stand on the metric's page). Contrast p: two-sided"
         f"{' t' if method == 't' else ', by inversion of the interval'}; corrected "
-        "by Holm over all rows of one metric and pairing. Equivalence: two one-sided tests against "
+        "by Holm over all rows of one metric and pairing"
+        + (", those with a baseline by themselves" if reading.networks.baselines else "")
+        + ". Equivalence: two one-sided tests against "
         f"±{100 * float(told.get('equivalence_bound', 0.1)):g} % of the ROI's lower noise ceiling, "
         "which is recomputed in each draw, not corrected over rows; without a usable ceiling "
         "nothing is called equivalent."

@@ -182,7 +182,7 @@ def _disagreement(reading: Reading, rows: list[Row]) -> str:
 def _sure(reading: Reading, rows: list[Row]) -> str:
     pieces = []
     if rows:
-        pieces.append(_decided(rows))
+        pieces.append(_decided(reading, rows))
         small = [r for r in rows if r.winner and r.p_equivalence < ALPHA]
         if small:
             pieces.append(
@@ -204,7 +204,7 @@ def _sure(reading: Reading, rows: list[Row]) -> str:
     return _sentences(pieces)
 
 
-def _decided(rows: list[Row]) -> str:
+def _decided(reading: Reading, rows: list[Row]) -> str:
     """The rule by which a winner is named, and how clear the named ones are."""
     decided = [row for row in rows if row.winner]
     kept = sum(row.withheld for row in rows)
@@ -214,7 +214,9 @@ def _decided(rows: list[Row]) -> str:
         if kept
         else ""
     )
-    sizes = sorted(set(Counter(row.metric for row in rows).values()))
+    baselines = set(reading.networks.baselines)
+    own = Counter((row.metric, not baselines.isdisjoint(row.pair)) for row in rows)
+    sizes = sorted(set(own.values()))
     size = listing(sizes) if len(sizes) < 3 else f"{sizes[0]} to {sizes[-1]}"
     each = "each metric's " if len({row.metric for row in rows}) > 1 else "the "
     holm = f"Holm's correction over {each}{size} {'row' if sizes == [1] else 'rows'}"

@@ -280,3 +280,21 @@ def test_the_primary_pairing_is_stored_and_changes_no_number(product_comparison)
     assert json.loads(named.attrs["inference"])["primary"] == "best"
     with pytest.raises(ProtocolError, match="unknown primary pairing 'bets'; did you mean 'best'"):
         rc.infer(made, primary="bets")
+
+
+def test_rows_with_a_baseline_are_corrected_by_themselves(product_comparison):
+    """Holm over the rows of real networks is what it is without baselines."""
+    rng = np.random.default_rng(5)
+    cube = {n: rng.standard_normal((1, 6, 30)) + shift for n, shift in zip("abc", (1, 0.6, 0))}
+    alone = product_comparison({n: cube[n] for n in "ab"})
+    beside = product_comparison(cube)
+    beside.scores.attrs["networks"] = json.dumps(
+        [{"name": "a"}, {"name": "b"}, {"name": "c", "baseline_of": "a", "baseline": "noise"}]
+    )
+    found = [
+        rc.tables(rc.infer(c, n_bootstrap=200, n_permutations=199))["contrasts"]
+        for c in (alone, beside)
+    ]
+    real = found[1][found[1]["network_b"] == "b"]
+    assert set(found[1]["network_b"]) == {"b", "c"}
+    assert real["p_fwer"].tolist() == found[0]["p_fwer"].tolist()
