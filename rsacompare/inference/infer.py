@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from rsacompare import plugins
 from rsacompare.errors import ProtocolError
-from rsacompare.inference import bootstrap, ceiling, intervals, permutation, roi_order
+from rsacompare.inference import bootstrap, ceiling, intervals, permutation, phase, roi_order
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
@@ -90,7 +90,8 @@ def infer(
         blocks are drawn and permuted in these. See `rsacompare.inference.pools`.
     null : {"permutation", "phase"}
         `phase`: for stimuli that are a time series (they have time blocks), phases of the network's
-        series at random, by metrics that hold values per stimulus: `rsacompare.inference.phase`.
+        series at random, by metrics that hold values per stimulus (`rsacompare.inference.phase`);
+        the others permute time blocks, and a note says so.
     hierarchy : sequence of str, optional
         ROIs in the order of the visual system; by default that of the names known.
     primary : {"mean", "depth", "best"}, optional
@@ -139,10 +140,11 @@ def infer(
     meaning = meanings(scores)
     result = empty_result(scores, options)
     inference: dict[str, Any] = {
-        "sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}, "levels": {},
+        "sources": {}, "left_out": {}, "dof": {}, "cross_validated": {}, "levels": {}, "nulls": {},
     }  # fmt: skip
     if primary is not None:
         inference["primary"] = primary
+    series = phase.with_series(comparison) if null == "phase" else {}
     notes: list[str] = []
     all_rows: list[dict[str, Any]] = []
     extras: list[dict[str, Any]] = []
@@ -156,8 +158,13 @@ def infer(
             depth = np.array([depth_of[layer] for layer in family.layers])
             rows, said = contrasts.rows(family, depth, pairs)
             notes += said
+            inference["nulls"][metric] = "phase" if series.get(metric) else "permutation"
+            if series.get(metric):
+                phase.require(family)
+            elif series:
+                notes.append(f"{metric}: holds no series to phase-randomise; blocks were permuted.")
             statistics = bootstrap_family(family, rows, options, n_jobs, progress)
-            nulls = null_family(family, options, n_jobs, progress)
+            nulls = null_family(family, options, n_jobs, progress, inference["nulls"][metric])
             fill_result(result, family, statistics, nulls, options)
             table = contrast_table(family, rows, statistics, nulls, options, _origins(scores))
             inferred = Inferred(
@@ -167,7 +174,7 @@ def infer(
                 _add(result, family, step(inferred), extras, notes)
             all_rows += table
             _describe(inference, family, options)
-            notes += level_notes(metric, family.pool.values(), null == "permutation")
+            notes += level_notes(metric, family.pool.values(), not series.get(metric))
             notes += intervals.notes(family, options)
             if inference["cross_validated"][metric]:
                 notes.append(

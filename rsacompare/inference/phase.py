@@ -27,9 +27,32 @@ from rsacompare.inference.family import Family
 from rsacompare.inference.pools import BLOCKS
 from rsacompare.kernels import resample, surrogates
 from rsacompare.metrics.evidence import Evidence
+from rsacompare.schema.results import Comparison
 
 FEWEST_PHASES = 8  # of all runs together
 _NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
+
+
+def with_series(comparison: Comparison) -> dict[str, bool]:
+    """Which metrics hold series that can be phase-randomised; the others permute time blocks.
+
+    Raises
+    ------
+    ProtocolError
+        None of them does.
+    """
+    found = {
+        str(metric): type(comparison.evidence[cells[0]]).null_series is not Evidence.null_series
+        for metric in comparison.scores["metric"].values
+        if (cells := comparison.cells(str(metric)))
+    }
+    if not any(found.values()):
+        raise ProtocolError(
+            "null='phase' needs the network's series, and the evidence of "
+            f"{', '.join(found)} holds similarities of stimuli alone; use null='permutation', "
+            "which permutes time blocks"
+        )
+    return found
 
 
 def require(family: Family) -> None:

@@ -229,17 +229,19 @@ def one_block(
 
 
 def null_family(
-    family: Family, options: Options, n_jobs: int, progress: Progress | None
+    family: Family,
+    options: Options,
+    n_jobs: int,
+    progress: Progress | None,
+    kind: str = "permutation",
 ) -> np.ndarray:
     """Group means under permuted stimuli, or phases at random: (permutation, roi, layer)."""
-    if options.null == "phase":
-        phase.require(family)
-    one = phase.null_block if options.null == "phase" else permutation.null_block
+    one = phase.null_block if kind == "phase" else permutation.null_block
 
     def block(index: int, size: int) -> np.ndarray:
         return one(family, options.seed, index, size)
 
-    stage = f"{family.metric}: {'surrogates' if options.null == 'phase' else 'permutations'}"
+    stage = f"{family.metric}: {'surrogates' if kind == 'phase' else 'permutations'}"
     blocks = _blocks(options.n_permutations, permutation.BLOCK)
     null = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
     return permutation.widen_cross_validated(family, np.concatenate(null))

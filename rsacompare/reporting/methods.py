@@ -76,18 +76,27 @@ def sources(reading: Reading, metric: str) -> list[str]:
 
 def _null(reading: Reading, metrics: list[str], draws: str) -> str:
     """How the null was made, to stand after “p against chance:” and the like."""
-    if reading.inference.get("null") == "phase":
-        return (
-            "the Fourier phases of the network's time series are drawn at random, the same for all "
-            "units, layers, regions and subjects, which keeps every power and cross-spectrum "
-            f"({draws})"
-        )
-    kinds = {levels(reading, m): None for m in metrics}
+    phase = [m for m in metrics if _phases(reading, m)]
+    kinds = {levels(reading, m): None for m in metrics if m not in phase}
+    turned = (
+        "the Fourier phases of the network's time series are drawn at random, the same for all "
+        "units, layers, regions and subjects, which keeps every power and cross-spectrum "
+        + (f"(for {listing([reading.label(m) for m in phase])}; " if kinds else "(")
+        + f"{draws})"
+    )
+    if not kinds:
+        return turned
     moved = [
         f"{kind} (as wholes, and the stimuli inside each)" if kind == LEVELS["categories"] else kind
         for kind in kinds
     ]
-    return f"{listing(moved)} of the network are permuted ({draws})"
+    permuted = f"{listing(moved)} of the network are permuted ({draws})"
+    return f"{turned}; otherwise {permuted}" if phase else permuted
+
+
+def _phases(reading: Reading, metric: str) -> bool:
+    """Whether the null of a metric turns phases."""
+    return reading.by_metric("nulls").get(metric) == "phase"
 
 
 def over_chance(reading: Reading, metric: str) -> str:
@@ -235,7 +244,7 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
         + ", with family-wise correction by the maximum statistic over layers and regions (Nichols "
         "& Holmes, 2002)."
     )
-    phase = told.get("null") == "phase"
+    phase = _phases(reading, metric)
     references = [
         *([SCHUETT] if len(which) > 1 else []),
         *([EFRON] if method in HOW else []),
@@ -267,7 +276,7 @@ def paragraph(reading: Reading, metric: str) -> tuple[str, list[str]]:
 def _against(reading: Reading, metric: str) -> str:
     """How scores were tested against chance."""
     draws = int(reading.inference.get("n_permutations", 0))
-    if reading.inference.get("null") == "phase":
+    if _phases(reading, metric):
         return (
             f"by phase randomisation of the network's series ({counted(draws, 'surrogate')}, the "
             "same phases for all; Prichard & Theiler, 1994)"

@@ -285,7 +285,10 @@ def test_the_primary_pairing_is_stored_and_changes_no_number(product_comparison)
 def test_rows_with_a_baseline_are_corrected_by_themselves(product_comparison):
     """Holm over the rows of real networks is what it is without baselines."""
     rng = np.random.default_rng(5)
-    cube = {n: rng.standard_normal((1, 6, 30)) + shift for n, shift in zip("abc", (1, 0.6, 0))}
+    cube = {
+        n: rng.standard_normal((1, 6, 30)) + shift
+        for n, shift in zip("abc", (1, 0.6, 0), strict=True)
+    }
     alone = product_comparison({n: cube[n] for n in "ab"})
     beside = product_comparison(cube)
     beside.scores.attrs["networks"] = json.dumps(

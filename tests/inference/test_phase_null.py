@@ -120,7 +120,7 @@ def test_runs_are_recordings_without_gaps_inside_folds():
 
 def test_what_cannot_be_turned_is_an_error(scene):
     similar = rc.compare(*scene, {"similar": rc.metric("rsa")}, rois=["V1"])
-    with pytest.raises(ProtocolError, match=r"similar: .*PairEvidence.*null='permutation'"):
+    with pytest.raises(ProtocolError, match=r"evidence of similar holds .*null='permutation'"):
         infer(similar, n_permutations=20)
     networks, brain = scene
     bare = brain.copy(deep=True)
@@ -170,3 +170,19 @@ def test_shuffled_time_points_are_anticonservative_and_phases_are_not(product_co
     error = np.sqrt(0.05 * 0.95 / 200)
     assert rates["single"] > 0.05 + 5 * error, rates
     assert abs(rates["phase"] - 0.05) < 2.5 * error, rates
+
+
+def test_metrics_without_series_permute_blocks_beside_those_with(scene):
+    both = rc.compare(
+        *scene, {"encoding": rc.metric("encoding"), "rsa": rc.metric("rsa")}, rois=["V1"]
+    )
+    result = rc.infer(both, n_bootstrap=20, n_permutations=50, n_splits=1, null="phase")
+    plain = rc.infer(both, n_bootstrap=20, n_permutations=50, n_splits=1)
+    assert json.loads(result.attrs["inference"])["nulls"] == {
+        "encoding": "phase",
+        "rsa": "permutation",
+    }
+    assert any(n.startswith("rsa: holds no series") for n in json.loads(result.attrs["notes"]))
+    nulls = [r["null"].sel(metric=m).values for m in ("encoding", "rsa") for r in (result, plain)]
+    assert not np.array_equal(nulls[0], nulls[1])
+    assert np.array_equal(nulls[2], nulls[3])
