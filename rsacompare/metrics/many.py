@@ -1,8 +1,8 @@
 """Scores of many cells under the same draws, with the work that they share done once.
 
 Cells that hold the same dissimilarity vectors share the work on them: RSA over all layers,
-subjects and draws is then a few matrix products. Cells of targets are scored side by side, so
-that a draw costs one product for many small regions.
+subjects and draws is then a few matrix products. Cells of targets share what belongs to the
+observed side, and both halves of a split what belongs to all stimuli (`kernels.means`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from rsacompare.kernels import columns, correlate
+from rsacompare.kernels.means import Means, mean_correlations
 from rsacompare.metrics.evidence import Evidence, PairEvidence, TargetEvidence
 
 # constants, so that results never depend on memory
 _GRID = 4_000_000  # scores held at a time
 _COLUMNS = 4000  # targets scored side by side
+_FEW = 64  # stimuli
 
 
 def score_draws(cells: Sequence[Evidence], weights: np.ndarray) -> np.ndarray:
@@ -76,9 +78,108 @@ def score_draws_of_units(
     return fixed, joint
 
 
+def score_in_parts(
+    cells: Sequence[Evidence],
+    halves: np.ndarray,
+    weights: np.ndarray | None = None,
+    units: Sequence[np.ndarray] | None = None,
+    nothing: bool = True,
+) -> Means:
+    """Scores with all stimuli and with both halves of each split, whatever is drawn.
+
+    Parameters
+    ----------
+    cells : sequence of Evidence
+        Of the same stimuli and folds.
+    halves : (split, stimulus) bool
+    weights : (draw, stimulus), optional
+    units : sequence of (draw, target), optional
+        Multiplicities of each cell's targets; of the same array, for cells that share draws.
+    nothing : bool
+        Whether the scores without draws are wanted beside the others.
+
+    Returns
+    -------
+    Means
+        (part, draw, cell) with nothing (one draw), the stimuli, the units and both drawn; parts
+        are all stimuli, then the first and the second half of each split.
+    """
+    n_parts, size = 1 + 2 * len(halves), len(cells)
+    n_draws = len(weights) if weights is not None else 0
+    n_units = len(units[0]) if units else 0
+    out = Means(
+        np.full((n_parts, 1, size), np.nan),
+        None if weights is None else np.full((n_parts, n_draws, size), np.nan),
+        None if units is None else np.full((n_parts, n_units, size), np.nan),
+        None if weights is None or units is None else np.full((n_parts, n_draws, size), np.nan),
+    )
+    groups: dict[tuple[str, int], list[int]] = {}
+    others = []
+    for place, cell in enumerate(cells):
+        if _is_plain(cell):
+            shared = id(units[place]) if units is not None else 0
+            groups.setdefault((cell.observed_key, shared), []).append(place)
+        else:
+            others.append(place)
+    for places in groups.values():
+        own: list[Any] = [cells[p] for p in places]
+        found = mean_correlations(
+            own[0].observed, [c.predicted for c in own], weights,
+            None if units is None else units[places[0]], halves, own[0].fold,
+        )  # fmt: skip
+        for held, given in zip(out, found, strict=True):
+            if held is not None:
+                held[..., places] = given
+    if not others:
+        return out
+    rest, drawn = [cells[p] for p in others], [units[p] for p in others] if units else None
+    for part in range(n_parts):
+        mask = np.ones(halves.shape[1])
+        if part:
+            mask = (halves[(part - 1) // 2] == bool(part % 2)).astype(np.float64)
+        pairs = [(out.nothing, out.units, mask[None])] if nothing or units is not None else []
+        if weights is not None:
+            pairs.append((out.stimuli, out.both, weights * mask))
+        for fixed, joint, w in pairs:
+            if drawn is not None:
+                fixed[part][:, others], joint[part][:, others] = score_draws_of_units(rest, w, drawn)
+            else:
+                fixed[part][:, others] = score_draws(rest, w)
+    return out
+
+
+def _is_plain(cell: Any) -> bool:
+    """Whether a cell's score is the plain mean of plain correlations."""
+    return (
+        isinstance(cell, TargetEvidence)
+        and type(cell).score is TargetEvidence.score
+        and type(cell).target_scores is TargetEvidence.target_scores
+        and type(cell)._mean is TargetEvidence._mean
+    )
+
+
 def score_permuted(cells: Sequence[Evidence], permutations: np.ndarray) -> np.ndarray:
     """Null scores of many cells under the same permutations: (perm, cell)."""
-    return _many(cells, len(permutations), correlate.compare_rdms_permuted, permutations, "null")
+    out = np.full((len(permutations), len(cells)), np.nan)
+    plain = [
+        p
+        for p, cell in enumerate(cells)
+        if _is_plain(cell)
+        and type(cell).null is TargetEvidence.null
+        # else what is kept of a cell would be larger than the cell
+        and len(cell.stimulus_id) <= max(_FEW, cell.target_size)
+    ]
+    step = max(1, _GRID // max(1, len(cells[0].stimulus_id) ** 2))
+    for start in range(0, len(plain), step):
+        places = plain[start : start + step]
+        own: list[Any] = [cells[p] for p in places]
+        orders = columns.checked_permutations(permutations, len(own[0].stimulus_id), own[0].fold)
+        out[:, places] = columns.permuted_sums(np.stack([c.cross for c in own], axis=-1), orders)
+    others = sorted(set(range(len(cells))) - set(plain))
+    kernel = correlate.compare_rdms_permuted
+    rest = [cells[p] for p in others]
+    out[:, others] = _many(rest, len(permutations), kernel, permutations, "null")
+    return out
 
 
 def _side_by_side(
@@ -90,7 +191,7 @@ def _side_by_side(
     batches: list[list[int]] = []
     width = _COLUMNS + 1
     for place, cell in enumerate(cells):
-        if type(cell).score is not TargetEvidence.score:
+        if not _is_plain(cell):
             continue
         width += cell.target_size
         if width > _COLUMNS:
