@@ -131,7 +131,7 @@ def one_block(
     inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
     parts = scores_in_parts(family, draws, inner, halves.stimuli if networks else None)
     cells = parts[0]
-    roof = ceiling.LowerCeiling(family, draws)
+    roof = ceiling.LowerCeiling(family, draws, wanted)
     if networks:
         best, chosen = contrast.best_layers(family, draws, wanted, halves, networks, parts)
     else:

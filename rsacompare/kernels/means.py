@@ -120,11 +120,11 @@ def mean_correlations(
                 count_units += u.sum(axis=1)[:, None]
             else:
                 count_units += np.matmul(u, live.astype(np.float64).transpose(0, 2, 1))
-    means = _divide(top, count).transpose(0, 1, 3, 2)
+    means = divide(top, count).transpose(0, 1, 3, 2)
     return Means(
         means[0, :, -1:],
         None if weights is None else means[0, :, :-1],
-        None if u_all is None else _divide(top_units, count_units),
+        None if u_all is None else divide(top_units, count_units),
         means[1, :, :-1] if kinds == 2 else None,
     )
 
@@ -173,7 +173,8 @@ class _Cells:
         return w, np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _divide(top: np.ndarray, count: np.ndarray) -> np.ndarray:
+def divide(top: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing to divide by."""
     return np.divide(top, count, out=np.full_like(top, np.nan), where=count > 0)
 
 
@@ -304,10 +305,17 @@ def _accumulate(
                     _subtract(sums.reshape(-1), now.reshape(-1))
                     _subtract(seconds.reshape(-1), both.reshape(-1))
                 for t in range(size):
-                    var[:], cov[:] = both[t], both[size + t]
-                    for g in range(n_groups):
-                        _less(now[g, t], means[p, g, t], share[p, g], var, cov)
-                    if _correlations(var, cov, scale[p, t], yy[t], row) > 0:
+                    if n_groups == 1:
+                        bad = _in_one(
+                            both[t], both[size + t], now[0, t], means[p, 0, t], share[p, 0],
+                            scale[p, t], yy[t], row,
+                        )  # fmt: skip
+                    else:
+                        var[:], cov[:] = both[t], both[size + t]
+                        for g in range(n_groups):
+                            _less(now[g, t], means[p, g, t], share[p, g], var, cov)
+                        bad = _correlations(var, cov, scale[p, t], yy[t], row)
+                    if bad > 0:
                         for d in range(n_draws):
                             if np.isnan(row[d]):
                                 row[d] = 0.0
@@ -401,6 +409,32 @@ def _correlations(
     for d in range(len(var)):
         good = var[d] > _LOST * whole[d]
         r = cov[d] * scale[d] / np.sqrt(var[d] if good else 1.0)
+        r = 1.0 if r > 1.0 else r
+        r = -1.0 if r < -1.0 else r
+        r = r if good else np.nan
+        r = 0.0 if scale[d] == 0.0 else r
+        bad += r != r
+        out[d] = r
+    return bad
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _in_one(
+    yy: np.ndarray,
+    xy: np.ndarray,
+    sums: np.ndarray,
+    mean: np.ndarray,
+    share: np.ndarray,
+    scale: np.ndarray,
+    whole: np.ndarray,
+    out: np.ndarray,
+) -> int:
+    """`_less` and `_correlations` of a single group in one pass."""
+    bad = 0
+    for d in range(len(out)):
+        var = yy[d] - sums[d] * sums[d] * share[d]
+        good = var > _LOST * whole[d]
+        r = (xy[d] - sums[d] * mean[d]) * scale[d] / np.sqrt(var if good else 1.0)
         r = 1.0 if r > 1.0 else r
         r = -1.0 if r < -1.0 else r
         r = r if good else np.nan

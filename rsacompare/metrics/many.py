@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rsacompare.kernels import columns, correlate
+from rsacompare.kernels.mean_ceilings import mean_ceilings
 from rsacompare.kernels.means import Means, mean_correlations
 from rsacompare.metrics.evidence import Evidence, PairEvidence, TargetEvidence
 
@@ -156,6 +157,63 @@ def _is_plain(cell: Any) -> bool:
         and type(cell).target_scores is TargetEvidence.target_scores
         and type(cell)._mean is TargetEvidence._mean
     )
+
+
+def target_ceilings(
+    cells: Sequence[Evidence],
+    weights: np.ndarray | None = None,
+    units: np.ndarray | None = None,
+) -> Means | None:
+    """Ceilings of cells of targets, (1, draw, cell): nothing, stimuli, units and both drawn.
+
+    Parameters
+    ----------
+    cells : sequence of Evidence
+        Of the same stimuli, folds and draws of targets.
+    weights : (draw, stimulus), optional
+    units : (draw, target), optional
+
+    Returns
+    -------
+    Means or None
+        None for evidence whose ceiling is none of ours.
+    """
+    ours = (TargetEvidence.ceiling, TargetEvidence.target_ceiling, TargetEvidence._mean)
+    for cell in cells:
+        kind: Any = type(cell)
+        if (
+            not isinstance(cell, TargetEvidence)
+            or (kind.ceiling, kind.target_ceiling, kind._mean) != ours
+            or kind.group_ceiling.__func__ is not TargetEvidence.group_ceiling.__func__
+        ):
+            return None
+    held: list[Any] = list(cells)
+    known = [
+        p
+        for p, c in enumerate(held)
+        if c.noise_variance is not None
+        and c.n_repetitions is not None
+        and not (c.n_repetitions < 2).any()
+    ]
+    n = 0 if weights is None else len(weights)
+    out = Means(
+        np.full((1, 1, len(cells)), np.nan),
+        None if weights is None else np.full((1, n, len(cells)), np.nan),
+        None if units is None else np.full((1, len(units), len(cells)), np.nan),
+        None if weights is None or units is None else np.full((1, n, len(cells)), np.nan),
+    )
+    if known:
+        own = [held[p] for p in known]
+        found = mean_ceilings(
+            [c.observed if c.noisy == "observed" else c.predicted for c in own],
+            [c.noise_variance / c.n_repetitions[:, None] for c in own],
+            [np.isfinite(c.profile) for c in own],
+            weights, units, own[0].fold,
+        )  # fmt: skip
+        for place, given in zip(out, found, strict=True):
+            if place is not None:
+                place[..., known] = given
+    return out
 
 
 def score_permuted(cells: Sequence[Evidence], permutations: np.ndarray) -> np.ndarray:
