@@ -8,7 +8,7 @@ import numpy as np
 
 from rsacompare.inference.bootstrap import group_mean
 from rsacompare.inference.family import Draws, Family, Key, Sources
-from rsacompare.metrics.many import target_ceilings
+from rsacompare.metrics.parts import target_ceilings
 
 NOTHING: Sources = frozenset()
 STIMULI, UNITS = frozenset({"stimuli"}), frozenset({"units"})

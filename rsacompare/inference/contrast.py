@@ -10,7 +10,14 @@ import numpy as np
 from scipy import stats
 
 from rsacompare.inference.bootstrap import group_mean
-from rsacompare.inference.family import HELD_OUT_SUBJECTS, Draws, Family, Key, Sources, scores_in_parts
+from rsacompare.inference.family import (
+    HELD_OUT_SUBJECTS,
+    Draws,
+    Family,
+    Key,
+    Sources,
+    scores_in_parts,
+)
 from rsacompare.kernels import resample
 
 PAIRINGS = ("ordinal", "depth", "mean", "best")

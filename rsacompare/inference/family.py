@@ -10,7 +10,8 @@ import numpy as np
 from rsacompare.errors import DataError
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence
-from rsacompare.metrics.many import score_draws, score_draws_of_units, score_in_parts
+from rsacompare.metrics.many import score_draws, score_draws_of_units
+from rsacompare.metrics.parts import score_in_parts
 from rsacompare.schema.results import Cell, Comparison
 
 Sources = frozenset[str]
@@ -329,7 +330,9 @@ def scores_in_parts(
             [family.evidence[i] for i in places],
             np.zeros((0, len(ids)), dtype=bool) if halves is None else halves[key],
             weights,
-            [draws.units[layer_of[i]] for i in places] if any("units" in s for s in wanted) else None,
+            [draws.units[layer_of[i]] for i in places]
+            if any("units" in s for s in wanted)
+            else None,
             nothing in out,
         )
         for sources, scores in zip(order, found, strict=True):

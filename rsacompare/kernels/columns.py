@@ -109,9 +109,9 @@ def null_mean_correlation(
     if fisher and factor is not None:
         raise ValueError("either fisher or factor, not both")
     if not fisher:
-        return permuted_sums(mean_cross(observed, predicted, fold, factor)[..., None], permutations)[
-            :, 0
-        ]
+        return permuted_sums(
+            mean_cross(observed, predicted, fold, factor)[..., None], permutations
+        )[:, 0]
     x, y = _unit_columns(observed, predicted, fold)
     out = np.full(len(permutations), np.nan)
     if x.shape[1]:

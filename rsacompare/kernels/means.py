@@ -18,16 +18,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from rsacompare.kernels.columns import CONSTANT, ROUNDING
+from rsacompare.kernels.means_by_blocks import TARGETS, accumulate, centre
 from rsacompare.kernels.pairs import checked_weights
 
-_TARGETS, _DRAWS = 32, 128  # worked on at a time: 1 MiB of cache; constants
+_DRAWS = 128  # worked on at a time; a constant
 _HELD = 4_000_000  # numbers of predictions held at a time; a constant
-# below this share of the variance over all stimuli a difference of sums has lost digits: that
-# correlation is computed from its own sums
-_LOST = 1e-4
 _NONE = np.empty((0, 0, 0))
 
 
@@ -81,7 +77,7 @@ def mean_correlations(
     Notes
     -----
     Agrees with the mean of :func:`rsacompare.kernels.columns.correlate_columns` under the same
-    weights to about 1e-12: see `_LOST`.
+    weights to about 1e-12: see `means_by_blocks.LOST`.
     """
     cells = _Cells(observed, predicted, halves, fold)
     n, n_targets = cells.observed.shape
@@ -108,8 +104,19 @@ def mean_correlations(
                 drawn[:, : len(own)] = own.T
             keep = r if u_all is not None and start + _DRAWS >= len(w_all) else _NONE
             found = np.zeros((2, *top[..., block].shape))
-            _accumulate(
-                x, y, alive_x, alive_y, cells.place, cells.offset, w, share, drawn, *found, keep
+            accumulate(
+                x,
+                y,
+                alive_x,
+                alive_y,
+                cells.place,
+                cells.offset,
+                w,
+                share,
+                drawn,
+                found[0],
+                found[1],
+                keep,
             )
             top[..., block] += found[0]
             count[..., block] += found[1]
@@ -156,7 +163,7 @@ class _Cells:
     def batches(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """(columns, x (stimulus, target), which vary, y (cell, stimulus, target), which vary)."""
         n, n_targets = self.observed.shape
-        step = _TARGETS * max(1, _HELD // max(1, n * len(self.predicted) * _TARGETS))
+        step = TARGETS * max(1, _HELD // max(1, n * len(self.predicted) * TARGETS))
         for start in range(0, n_targets, step):
             columns = slice(start, start + step)
             x, alive_x = _centred(self.observed[None, :, columns], self.groups)
@@ -206,279 +213,5 @@ def _centred(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.nda
     """
     values = np.array(values, dtype=np.float64)
     alive = np.empty((len(values), values.shape[2]), dtype=np.bool_)
-    _centre(values, groups, int(groups.max(initial=0)) + 1, alive)
+    centre(values, groups, int(groups.max(initial=0)) + 1, alive)
     return values, alive
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _centre(values: np.ndarray, groups: np.ndarray, n_groups: int, alive: np.ndarray) -> None:
-    n, size = values.shape[1:]
-    counts = np.zeros(n_groups)
-    for s in range(n):
-        counts[groups[s]] += 1
-    for c in range(len(values)):
-        mean, largest, left = np.zeros((n_groups, size)), np.zeros(size), np.zeros(size)
-        for s in range(n):
-            for t in range(size):
-                mean[groups[s], t] += values[c, s, t]
-                largest[t] = max(largest[t], abs(values[c, s, t]))
-        for g in range(n_groups):
-            for t in range(size):
-                mean[g, t] /= counts[g]
-        for s in range(n):
-            for t in range(size):
-                values[c, s, t] -= mean[groups[s], t]
-                left[t] = max(left[t], abs(values[c, s, t]))
-        for t in range(size):
-            finite = np.isfinite(mean[:, t]).all()
-            alive[c, t] = finite and left[t] > CONSTANT * largest[t]
-            if not alive[c, t]:
-                values[c, :, t] = 0.0
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _accumulate(
-    x: np.ndarray,
-    y: np.ndarray,
-    alive_x: np.ndarray,
-    alive_y: np.ndarray,
-    place: np.ndarray,
-    offset: np.ndarray,
-    w: np.ndarray,
-    share: np.ndarray,
-    units: np.ndarray,
-    top: np.ndarray,
-    count: np.ndarray,
-    keep: np.ndarray,
-) -> None:
-    """Sums and counts of correlations (all targets or drawn ones, part, cell, draw).
-
-    `w` is (member, draw), `share` (part, group, draw) one over its sums, `units` (target, draw).
-    Correlations under the last draw go to `keep` (part, cell, target) where it has room.
-    """
-    n_parts, n_groups, n_draws = share.shape
-    drawn = len(units) > 0
-    counted = np.zeros((2, n_parts, n_draws))
-    var, cov, row = np.empty(n_draws), np.empty(n_draws), np.empty(n_draws)
-    for first in range(0, x.shape[1], _TARGETS):
-        size = min(_TARGETS, x.shape[1] - first)
-        scale = np.empty((n_parts, size, n_draws))
-        means = np.empty((n_parts, n_groups, size, n_draws))
-        whole = np.empty((size, n_draws))
-        for p in range(n_parts):
-            begin, end = offset[p, 0], offset[p, n_groups]
-            a = np.empty((end - begin, size))
-            for s in range(end - begin):
-                for t in range(size):
-                    a[s, t] = x[place[begin + s], first + t]
-            square = _product(a * a, w[begin:end])
-            if p == 0:
-                whole[:] = square
-            variance = square.copy()
-            for g in range(n_groups):
-                start, stop = offset[p, g], offset[p, g + 1]
-                sums = _product(a[start - begin : stop - begin], w[start:stop])
-                for t in range(size):
-                    for d in range(n_draws):
-                        mean = sums[t, d] * share[p, g, d]
-                        means[p, g, t, d] = mean
-                        variance[t, d] -= sums[t, d] * mean
-            for t in range(size):
-                for d in range(n_draws):
-                    scale[p, t, d] = 0.0
-                    if alive_x[first + t] and variance[t, d] > ROUNDING * square[t, d]:
-                        counted[0, p, d] += 1.0
-                        if drawn:
-                            counted[1, p, d] += units[first + t, d]
-                        scale[p, t, d] = 1 / np.sqrt(variance[t, d])
-                        if variance[t, d] < _LOST * whole[t, d]:
-                            scale[p, t, d] = np.nan
-        for c in range(len(y)):
-            sums, seconds = _sums(x, y[c], first, size, place, offset, 0, w)
-            yy = seconds[:size]
-            for p in range(n_parts):
-                if p == 0:
-                    now, both = sums, seconds
-                elif p % 2 == 1:
-                    now, both = _sums(x, y[c], first, size, place, offset, p, w)
-                else:
-                    _subtract(sums.reshape(-1), now.reshape(-1))
-                    _subtract(seconds.reshape(-1), both.reshape(-1))
-                for t in range(size):
-                    if n_groups == 1:
-                        bad = _in_one(
-                            both[t], both[size + t], now[0, t], means[p, 0, t], share[p, 0],
-                            scale[p, t], yy[t], row,
-                        )  # fmt: skip
-                    else:
-                        var[:], cov[:] = both[t], both[size + t]
-                        for g in range(n_groups):
-                            _less(now[g, t], means[p, g, t], share[p, g], var, cov)
-                        bad = _correlations(var, cov, scale[p, t], yy[t], row)
-                    if bad > 0:
-                        for d in range(n_draws):
-                            if np.isnan(row[d]):
-                                row[d] = 0.0
-                                if alive_y[c, first + t]:
-                                    row[d] = _direct(
-                                        x[:, first + t], y[c, :, first + t], place, offset[p],
-                                        w[:, d],
-                                    )  # fmt: skip
-                                if not alive_y[c, first + t] or np.isnan(row[d]):
-                                    row[d] = 0.0
-                                    count[0, p, c, d] -= 1.0
-                                    if drawn:
-                                        count[1, p, c, d] -= units[first + t, d]
-                                    if len(keep) > 0 and d == n_draws - 1:
-                                        keep[p, c, first + t] = np.nan
-                    if len(keep) > 0:
-                        keep[p, c, first + t] += row[n_draws - 1]
-                        if scale[p, t, n_draws - 1] == 0.0:
-                            keep[p, c, first + t] = np.nan
-                    if drawn:
-                        _add_both(row, units[first + t], top[0, p, c], top[1, p, c])
-                    else:
-                        _add(row, top[0, p, c])
-    for k in range(len(count)):
-        for p in range(n_parts):
-            for c in range(len(y)):
-                _add(counted[k, p], count[k, p, c])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _product(values: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """(stimulus, column), (stimulus, draw) to (column, draw)."""
-    if len(values) == 0:
-        return np.zeros((values.shape[1], w.shape[1]))
-    return np.dot(values.T, w)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _sums(
-    x: np.ndarray,
-    y: np.ndarray,
-    first: int,
-    size: int,
-    place: np.ndarray,
-    offset: np.ndarray,
-    p: int,
-    w: np.ndarray,
-) -> tuple:
-    """Weighted sums over a part of y by group (group, target, draw); of y² and xy below each
-    other (2 target, draw)."""
-    n_groups = offset.shape[1] - 1
-    begin, end = offset[p, 0], offset[p, n_groups]
-    a, q = np.empty((end - begin, size)), np.empty((end - begin, 2 * size))
-    for s in range(end - begin):
-        row = place[begin + s]
-        for t in range(size):
-            value = y[row, first + t]
-            a[s, t] = value
-            q[s, t] = value * value
-            q[s, size + t] = value * x[row, first + t]
-    sums = np.empty((n_groups, size, w.shape[1]))
-    for g in range(n_groups):
-        start, stop = offset[p, g], offset[p, g + 1]
-        sums[g] = _product(a[start - begin : stop - begin], w[start:stop])
-    return sums, _product(q, w[begin:end])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _subtract(whole: np.ndarray, part: np.ndarray) -> None:
-    """`part` becomes what the whole has beside it."""
-    for d in range(len(part)):
-        part[d] = whole[d] - part[d]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _less(
-    sums: np.ndarray, mean: np.ndarray, total: np.ndarray, var: np.ndarray, cov: np.ndarray
-) -> None:
-    """Squares and products about the mean of a group."""
-    for d in range(len(var)):
-        var[d] -= sums[d] * sums[d] * total[d]
-        cov[d] -= sums[d] * mean[d]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _correlations(
-    var: np.ndarray, cov: np.ndarray, scale: np.ndarray, whole: np.ndarray, out: np.ndarray
-) -> int:
-    """Correlations; 0 where `observed` does not vary. NaN, and how often, where digits are lost."""
-    bad = 0
-    for d in range(len(var)):
-        good = var[d] > _LOST * whole[d]
-        r = cov[d] * scale[d] / np.sqrt(var[d] if good else 1.0)
-        r = 1.0 if r > 1.0 else r
-        r = -1.0 if r < -1.0 else r
-        r = r if good else np.nan
-        r = 0.0 if scale[d] == 0.0 else r
-        bad += r != r
-        out[d] = r
-    return bad
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _in_one(
-    yy: np.ndarray,
-    xy: np.ndarray,
-    sums: np.ndarray,
-    mean: np.ndarray,
-    share: np.ndarray,
-    scale: np.ndarray,
-    whole: np.ndarray,
-    out: np.ndarray,
-) -> int:
-    """`_less` and `_correlations` of a single group in one pass."""
-    bad = 0
-    for d in range(len(out)):
-        var = yy[d] - sums[d] * sums[d] * share[d]
-        good = var > _LOST * whole[d]
-        r = (xy[d] - sums[d] * mean[d]) * scale[d] / np.sqrt(var if good else 1.0)
-        r = 1.0 if r > 1.0 else r
-        r = -1.0 if r < -1.0 else r
-        r = r if good else np.nan
-        r = 0.0 if scale[d] == 0.0 else r
-        bad += r != r
-        out[d] = r
-    return bad
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add(row: np.ndarray, fixed: np.ndarray) -> None:
-    for d in range(len(row)):
-        fixed[d] += row[d]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add_both(row: np.ndarray, units: np.ndarray, fixed: np.ndarray, joint: np.ndarray) -> None:
-    for d in range(len(row)):
-        fixed[d] += row[d]
-        joint[d] += units[d] * row[d]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _direct(
-    x: np.ndarray, y: np.ndarray, place: np.ndarray, offset: np.ndarray, w: np.ndarray
-) -> float:
-    """One correlation about its own means; NaN where a side does not vary."""
-    xx, yy, var_x, var_y, cov = 0.0, 0.0, 0.0, 0.0, 0.0
-    for g in range(len(offset) - 1):
-        total, mean_x, mean_y = 0.0, 0.0, 0.0
-        for k in range(offset[g], offset[g + 1]):
-            total += w[k]
-            mean_x += w[k] * x[place[k]]
-            mean_y += w[k] * y[place[k]]
-        if total > 0:
-            mean_x /= total
-            mean_y /= total
-        for k in range(offset[g], offset[g + 1]):
-            a, b = x[place[k]], y[place[k]]
-            xx += w[k] * a * a
-            yy += w[k] * b * b
-            var_x += w[k] * (a - mean_x) ** 2
-            var_y += w[k] * (b - mean_y) ** 2
-            cov += w[k] * (a - mean_x) * (b - mean_y)
-    if not (var_x > ROUNDING * xx and var_y > ROUNDING * yy):
-        return np.nan
-    return min(1.0, max(-1.0, cov / np.sqrt(var_x * var_y)))
