@@ -86,7 +86,7 @@ def child(code, *arguments):
 def main(full: bool = False) -> list[str]:
     if find_spec("tensorflow") is None:
         return ["extract    left out: TensorFlow is not installed"]
-    n, n_theirs = (1250, 100) if full else (64, 16)
+    n, n_theirs = (1250, 100) if full else (96, 32)
     lines = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
