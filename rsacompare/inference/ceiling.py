@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from rsacompare.inference.bootstrap import group_mean
-from rsacompare.inference.family import Draws, Family, Sources
+from rsacompare.inference.family import Draws, Family, Key, Sources
+from rsacompare.metrics.parts import target_ceilings
 
 NOTHING: Sources = frozenset()
+STIMULI, UNITS = frozenset({"stimuli"}), frozenset({"units"})
 
 
 def observed(family: Family) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -22,11 +26,20 @@ def observed(family: Family) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 class LowerCeiling:
-    """Subject means of the lower ceilings of one block of draws."""
+    """Subject means of the lower ceilings of one block of draws.
 
-    def __init__(self, family: Family, draws: Draws):
+    Parameters
+    ----------
+    family : Family
+    draws : Draws
+    wanted : subsets of the sources, optional
+        Those that will be asked for: what they share is then done at once.
+    """
+
+    def __init__(self, family: Family, draws: Draws, wanted: Iterable[Sources] = ()):
         self.family = family
         self.draws = draws
+        self.drawn: Sources = frozenset().union(*wanted)
         self._own: dict[tuple[str, int, Sources], np.ndarray] = {}
 
     def mean(self, roi: str, sources: Sources) -> np.ndarray:
@@ -50,8 +63,32 @@ class LowerCeiling:
         inner = sources - {"subjects"}
         key = (roi, layer, inner)
         if key not in self._own:
+            self._fill(roi, layer, inner | self.drawn)
+        if key not in self._own:
             self._own[key] = _ceilings(self.family, roi, layer, self.draws, inner)[0]
         return self._own[key]
+
+    def _fill(self, roi: str, layer: int, sources: Sources) -> None:
+        """Ceilings of targets, whatever is drawn, in one pass."""
+        family, draws = self.family, self.draws
+        row = family.place[roi][layer].tolist()
+        own: dict[Key, list[int]] = {}
+        for subject, place in enumerate(row):
+            own.setdefault(family.stimuli[place], []).append(subject)
+        out: dict[Sources, np.ndarray] = {}
+        for key, subjects in own.items():
+            found = target_ceilings(
+                [family.evidence[row[i]] for i in subjects],
+                draws.stimuli.get(key) if "stimuli" in sources else None,
+                draws.units.get(family.layers[layer]) if "units" in sources else None,
+            )
+            if found is None:
+                return
+            for drawn, low in zip((NOTHING, STIMULI, UNITS, STIMULI | UNITS), found, strict=True):
+                if low is not None:
+                    room = np.full((low.shape[1], len(row)), np.nan)
+                    out.setdefault(drawn, room)[:, subjects] = low[0]
+        self._own |= {(roi, layer, drawn): low for drawn, low in out.items()}
 
 
 def _ceilings(

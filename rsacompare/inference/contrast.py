@@ -10,7 +10,14 @@ import numpy as np
 from scipy import stats
 
 from rsacompare.inference.bootstrap import group_mean
-from rsacompare.inference.family import HELD_OUT_SUBJECTS, Draws, Family, Key, Sources, cell_scores
+from rsacompare.inference.family import (
+    HELD_OUT_SUBJECTS,
+    Draws,
+    Family,
+    Key,
+    Sources,
+    scores_in_parts,
+)
 from rsacompare.kernels import resample
 
 PAIRINGS = ("ordinal", "depth", "mean", "best")
@@ -159,6 +166,7 @@ def best_layers(
     wanted: Sequence[Sources],
     halves: Halves,
     networks: Sequence[str],
+    scores: Sequence[Mapping[Sources, np.ndarray]] | None = None,
 ) -> tuple[dict[Sources, np.ndarray], np.ndarray]:
     """Score of each network's best layer, chosen on one half and scored on the other.
 
@@ -166,6 +174,8 @@ def best_layers(
     ----------
     wanted : subsets of {"subjects", "stimuli", "units"}
     networks : sequence of str
+    scores : list of {sources: (draw, cell)}, optional
+        What :func:`scores_in_parts` gives for these draws and halves, where it is known.
 
     Returns
     -------
@@ -174,7 +184,9 @@ def best_layers(
     (roi, layer) int
         How often each layer was chosen, with all sources resampled.
     """
-    inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
+    if scores is None:
+        inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
+        scores = scores_in_parts(family, draws, inner, halves.stimuli)
     members = [np.flatnonzero(family.network == n) for n in networks]
     shape = (draws.size, len(family.rois), len(networks))
     total = {s: np.zeros(shape) for s in wanted}
@@ -182,13 +194,12 @@ def best_layers(
     n_splits = len(next(iter(halves.stimuli.values())))
     fullest = max(wanted, key=len)
     for split in range(n_splits):
-        sides = [{k: h[split] == side for k, h in halves.stimuli.items()} for side in (True, False)]
-        scores = [cell_scores(family, draws, inner, part) for part in sides]
+        parts = scores[1 + 2 * split : 3 + 2 * split]
         for sources in wanted:
             for r, roi in enumerate(family.rois):
                 place = family.place[roi]
                 means = []
-                for side, held in enumerate(scores):
+                for side, held in enumerate(parts):
                     cells = held[sources - {"subjects"}]
                     cells = np.broadcast_to(cells, (draws.size, cells.shape[1]))[:, place]
                     means.append(

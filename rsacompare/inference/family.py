@@ -12,6 +12,7 @@ from rsacompare.inference.pools import Key, Pool, pools, stimulus_key
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence
 from rsacompare.metrics.many import score_draws, score_draws_of_units
+from rsacompare.metrics.parts import score_in_parts
 from rsacompare.schema.results import Cell, Comparison
 
 Sources = frozenset[str]
@@ -81,6 +82,15 @@ class Family:
                     f"{max(sizes)} targets; keep dead units as targets, or declare 'stimuli' alone"
                 )
             found[layer] = sizes.pop()
+        return found
+
+    def layer_of(self) -> list[str]:
+        """The layer of each cell."""
+        found = [""] * len(self.evidence)
+        for rows in self.place.values():
+            for layer, row in zip(self.layers, rows, strict=True):
+                for place in row.tolist():
+                    found[place] = layer
         return found
 
     def n_stimuli(self, roi: str) -> int:
@@ -190,6 +200,53 @@ def draw_block(family: Family, seed: int, index: int, size: int) -> Draws:
     return draws
 
 
+def scores_in_parts(
+    family: Family,
+    draws: Draws,
+    wanted: Sequence[Sources],
+    halves: Mapping[Key, np.ndarray] | None = None,
+) -> list[dict[Sources, np.ndarray]]:
+    """Scores of every cell with all stimuli, and with both halves of every split of them.
+
+    Parameters
+    ----------
+    family, draws
+    wanted : subsets of {"stimuli", "units"}
+    halves : {key: (split, stimulus) bool}, optional
+        First halves; the second ones are what they leave.
+
+    Returns
+    -------
+    list of {sources: (draw, cell)}, (1, cell) where nothing is resampled
+        All stimuli, the first and the second half of the first split, and so on.
+    """
+    n_parts = 1 if halves is None else 1 + 2 * len(next(iter(halves.values())))
+    shape = {s: (n_parts, draws.size if s else 1, len(family.evidence)) for s in wanted}
+    out = {s: np.full(shape[s], np.nan) for s in wanted}
+    layer_of = family.layer_of()
+    nothing: Sources = frozenset()
+    stimuli, units = frozenset({"stimuli"}), frozenset({"units"})
+    order = (nothing, stimuli, units, stimuli | units)
+    for key, ids in family.ids.items():
+        places = [i for i, k in enumerate(family.stimuli) if k == key]
+        weights = None
+        if any("stimuli" in s for s in wanted):
+            weights = draws.stimuli.get(key, np.ones((draws.size, len(ids))))
+        found = score_in_parts(
+            [family.evidence[i] for i in places],
+            np.zeros((0, len(ids)), dtype=bool) if halves is None else halves[key],
+            weights,
+            [draws.units[layer_of[i]] for i in places]
+            if any("units" in s for s in wanted)
+            else None,
+            nothing in out,
+        )
+        for sources, scores in zip(order, found, strict=True):
+            if sources in out and scores is not None:
+                out[sources][..., places] = scores
+    return [{s: scores[p] for s, scores in out.items()} for p in range(n_parts)]
+
+
 def cell_scores(
     family: Family,
     draws: Draws,
@@ -209,20 +266,19 @@ def cell_scores(
     -------
     {sources: (draw, cell)}; (1, cell) where nothing is resampled
     """
+    if part is None:
+        return scores_in_parts(family, draws, wanted)[0]
     n = len(family.evidence)
     sizes = {s: draws.size if s else 1 for s in wanted}
     out = {s: np.full((sizes[s], n), np.nan) for s in wanted}
-    layer_of = np.empty(n, dtype=object)
-    for rows in family.place.values():
-        for layer, row in zip(family.layers, rows, strict=True):
-            layer_of[row] = layer
+    layer_of = family.layer_of()
     nothing: Sources = frozenset()
     stimuli, units = frozenset({"stimuli"}), frozenset({"units"})
     both = stimuli | units
     for key in family.ids:
         places = [i for i, k in enumerate(family.stimuli) if k == key]
         cells = [family.evidence[i] for i in places]
-        mask = np.ones(len(family.ids[key])) if part is None else part[key].astype(float)
+        mask = part[key].astype(float)
         weights = draws.stimuli[key] * mask if key in draws.stimuli else mask[None]
         # one pass over the stimuli serves the drawn units and all units alike
         for fixed, joint, w in ((nothing, units, mask[None]), (stimuli, both, weights)):

@@ -246,21 +246,22 @@ def empty_result(scores: xr.Dataset, options: Options) -> xr.Dataset:
     def unknown(dims: tuple[str, ...], *extra: int, dtype: type = np.float64) -> tuple[Any, Any]:
         return dims, np.full((*shape, *extra), np.nan, dtype=dtype)
 
-    result = scores.copy()
+    resampled = [bootstrap.name(s) for s in bootstrap.subsets(bootstrap.ORDER)]
+    made: dict[str, tuple[Any, Any]] = {}
     for name in ("ceiling_low", "ceiling_high"):
-        result[name] = full, np.full(scores["score"].shape, np.nan)
+        made[name] = full, np.full(scores["score"].shape, np.nan)
     for name in (
         "mean_score", "se", "p_null", "p_null_fwer", "p_null_step", "p_null_bh", "p_null_by",
         "fraction", "group_ceiling_low", "group_ceiling_high",
     ):  # fmt: skip
-        result[name] = unknown(DIMS)
+        made[name] = unknown(DIMS)
     for name in ("ci", "fraction_ci"):
-        result[name] = unknown((*DIMS, "ci_bound"), 2)
-    resampled = [bootstrap.name(s) for s in bootstrap.subsets(bootstrap.ORDER)]
-    result["bootstrap_se"] = unknown((*DIMS, "resampled"), len(resampled))
-    result["boot"] = unknown((*DIMS, "draw"), options.n_bootstrap, dtype=np.float32)
-    result["null"] = unknown((*DIMS, "permutation"), options.n_permutations, dtype=np.float32)
-    result = result.assign_coords(ci_bound=["lower", "upper"], resampled=resampled)
+        made[name] = unknown((*DIMS, "ci_bound"), 2)
+    made["bootstrap_se"] = unknown((*DIMS, "resampled"), len(resampled))
+    made["boot"] = unknown((*DIMS, "draw"), options.n_bootstrap, dtype=np.float32)
+    made["null"] = unknown((*DIMS, "permutation"), options.n_permutations, dtype=np.float32)
+    # all at once: each assignment aligns the whole Dataset anew
+    result = scores.assign(made).assign_coords(ci_bound=["lower", "upper"], resampled=resampled)
     result["bootstrap_se"].attrs = {"note": "plain bootstrap, without correction, per source"}
     return result
 

@@ -13,7 +13,7 @@ from rsacompare import plugins
 from rsacompare.errors import ProtocolError
 from rsacompare.inference import bootstrap, ceiling, contrast, permutation, phase
 from rsacompare.inference.bootstrap import Sources, corrected_variance, group_mean, spread
-from rsacompare.inference.family import BLOCK, Draws, Family, cell_scores, draw_block
+from rsacompare.inference.family import BLOCK, Draws, Family, draw_block, scores_in_parts
 from rsacompare.inference.leave_out import Deletions, Jackknife, Part, Spool, Strata
 from rsacompare.inference.workers import Progress, in_threads
 
@@ -208,10 +208,11 @@ def one_block(
 ) -> tuple[dict[Sources, Values], np.ndarray]:
     """Values of one block of draws, and how often each layer was the best."""
     inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
-    cells = cell_scores(family, draws, inner)
-    roof = ceiling.LowerCeiling(family, draws)
+    parts = scores_in_parts(family, draws, inner, halves.stimuli if networks else None)
+    cells = parts[0]
+    roof = ceiling.LowerCeiling(family, draws, wanted)
     if networks:
-        best, chosen = contrast.best_layers(family, draws, wanted, halves, networks)
+        best, chosen = contrast.best_layers(family, draws, wanted, halves, networks, parts)
     else:
         best = {s: np.empty((draws.size, len(family.rois), 0)) for s in wanted}
         chosen = np.zeros((len(family.rois), len(family.layers)), dtype=int)

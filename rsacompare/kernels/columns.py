@@ -8,7 +8,7 @@ from numba import njit
 from rsacompare.kernels.pairs import blocks, checked_weights
 
 # a variance below this share of the mean square about the column's own mean is rounding
-_ROUNDING = 1e-13
+ROUNDING = 1e-13
 CONSTANT = 1e-13  # a centred column below this share of its largest value is rounding
 _COLUMNS = 1000  # targets worked on at a time; a constant
 
@@ -105,31 +105,97 @@ def null_mean_correlation(
     With columns of unit length the mean of r over targets is a sum of entries of one
     stimulus x stimulus matrix, whatever the number of targets.
     """
-    x, y, groups = _checked_columns(observed, predicted, fold)
-    permutations = np.asarray(permutations)
-    if permutations.ndim != 2 or permutations.shape[1] != len(x):
-        raise ValueError(f"permutations must be (perm, {len(x)}), got {permutations.shape}")
+    permutations = checked_permutations(permutations, len(observed), fold)
     if fisher and factor is not None:
         raise ValueError("either fisher or factor, not both")
+    if not fisher:
+        return permuted_sums(
+            mean_cross(observed, predicted, fold, factor)[..., None], permutations
+        )[:, 0]
+    x, y = _unit_columns(observed, predicted, fold)
+    out = np.full(len(permutations), np.nan)
+    if x.shape[1]:
+        _mean_fisher(x, y, permutations, out)
+    return out
+
+
+def mean_cross(
+    observed: np.ndarray,
+    predicted: np.ndarray,
+    fold: np.ndarray | None = None,
+    factor: np.ndarray | None = None,
+) -> np.ndarray:
+    """What each pair of an observed and a predicted stimulus adds to the mean correlation.
+
+    Parameters
+    ----------
+    observed, predicted : (stimulus, target)
+    fold : (stimulus,) int, optional
+        Values are centred within folds.
+    factor : (target,), optional
+        As in :func:`null_mean_correlation`.
+
+    Returns
+    -------
+    (stimulus, stimulus)
+        Its trace is the mean correlation; NaN where no target varies on both sides.
+    """
+    x, y = _unit_columns(observed, predicted, fold, factor)
+    if not x.shape[1]:
+        return np.full((len(x), len(x)), np.nan)
+    return (x @ y.T) / x.shape[1]
+
+
+def checked_permutations(
+    permutations: np.ndarray, n: int, fold: np.ndarray | None = None
+) -> np.ndarray:
+    """Orders of `n` stimuli as a (perm, stimulus) matrix of intp, inside their folds."""
+    permutations = np.asarray(permutations).astype(np.intp)
+    if permutations.ndim != 2 or permutations.shape[1] != n:
+        raise ValueError(f"permutations must be (perm, {n}), got {permutations.shape}")
     if fold is not None and (np.asarray(fold)[permutations] != np.asarray(fold)).any():
         raise ValueError("permutations must keep every stimulus inside its fold")
+    return permutations
+
+
+def permuted_sums(cross: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+    """Sums over stimuli s of ``cross[s, permutations[p, s]]``.
+
+    Parameters
+    ----------
+    cross : (stimulus, stimulus, cell)
+    permutations : (perm, stimulus) int
+
+    Returns
+    -------
+    (perm, cell)
+
+    Examples
+    --------
+    >>> permuted_sums(np.array([[1.0, 2], [4, 8]])[..., None], np.array([[0, 1], [1, 0]])).tolist()
+    [[9.0], [6.0]]
+    """
+    out = np.zeros((len(permutations), cross.shape[2]))
+    _permuted_sums(np.ascontiguousarray(cross), permutations, out)
+    return out
+
+
+def _unit_columns(
+    observed: np.ndarray,
+    predicted: np.ndarray,
+    fold: np.ndarray | None,
+    factor: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centred columns of length 1 of the targets that vary on both sides; `observed` by factor."""
+    x, y, groups = _checked_columns(observed, predicted, fold)
     scale_x, scale_y = np.abs(x).max(axis=0), np.abs(y).max(axis=0)
     x, y = _centred(x, groups), _centred(y, groups)
     alive = _varies(x, scale_x) & _varies(y, scale_y)
     if factor is not None:
         alive &= np.isfinite(factor)
-    if not alive.any():
-        return np.full(len(permutations), np.nan)
     x, y = x[:, alive], y[:, alive]
     x, y = x / np.linalg.norm(x, axis=0), y / np.linalg.norm(y, axis=0)
-    if fisher:
-        out = np.empty(len(permutations))
-        _mean_fisher(x, y, permutations.astype(np.intp), out)
-        return out
-    if factor is not None:
-        x *= factor[alive]
-    cross = (x @ y.T) / x.shape[1]
-    return cross[np.arange(len(x)), permutations].sum(axis=1)
+    return x if factor is None else x * factor[alive], y
 
 
 def segment_means(
@@ -210,7 +276,7 @@ def _finish(
                     xx -= x * x / total[g, d]
                     yy -= y * y / total[g, d]
                     xy -= x * y / total[g, d]
-            if alive[t] and xx > _ROUNDING * size_x and yy > _ROUNDING * size_y:
+            if alive[t] and xx > ROUNDING * size_x and yy > ROUNDING * size_y:
                 out[d, t] = min(1.0, max(-1.0, xy / np.sqrt(xx * yy)))
             else:
                 out[d, t] = np.nan
@@ -237,6 +303,15 @@ def _segment_means(
                     total += w * value
                     count += w
             out[d, s] = total / count if count > 0 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _permuted_sums(cross: np.ndarray, orders: np.ndarray, out: np.ndarray) -> None:
+    for p in range(len(orders)):
+        for s in range(len(cross)):
+            row = cross[s, orders[p, s]]
+            for c in range(len(row)):
+                out[p, c] += row[c]
 
 
 @njit(nogil=True, cache=True)

@@ -1,14 +1,14 @@
 """Scores of many cells under the same draws, with the work that they share done once.
 
 Cells that hold the same dissimilarity vectors share the work on them: RSA over all layers,
-subjects and draws is then a few matrix products. Cells of targets are scored side by side, so
-that a draw costs one product for many small regions.
+subjects and draws is then a few matrix products. The means of cells of targets, for all stimuli
+and halves of them at once, are in `parts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rsacompare.metrics.evidence import Evidence, PairEvidence, TargetEvidence
 # constants, so that results never depend on memory
 _GRID = 4_000_000  # scores held at a time
 _COLUMNS = 4000  # targets scored side by side
+_FEW = 64  # stimuli
 
 
 def score_draws(cells: Sequence[Evidence], weights: np.ndarray) -> np.ndarray:
@@ -76,9 +77,38 @@ def score_draws_of_units(
     return fixed, joint
 
 
+def is_plain(cell: Any) -> TypeGuard[TargetEvidence]:
+    """Whether a cell's score is the plain mean of plain correlations."""
+    return (
+        isinstance(cell, TargetEvidence)
+        and type(cell).score is TargetEvidence.score
+        and type(cell).target_scores is TargetEvidence.target_scores
+        and type(cell)._mean is TargetEvidence._mean
+    )
+
+
 def score_permuted(cells: Sequence[Evidence], permutations: np.ndarray) -> np.ndarray:
     """Null scores of many cells under the same permutations: (perm, cell)."""
-    return _many(cells, len(permutations), correlate.compare_rdms_permuted, permutations, "null")
+    out = np.full((len(permutations), len(cells)), np.nan)
+    plain = [
+        p
+        for p, cell in enumerate(cells)
+        if is_plain(cell)
+        and type(cell).null is TargetEvidence.null
+        # else what is kept of a cell would be larger than the cell
+        and len(cell.stimulus_id) <= max(_FEW, cell.target_size)
+    ]
+    step = max(1, _GRID // max(1, len(cells[0].stimulus_id) ** 2))
+    for start in range(0, len(plain), step):
+        places = plain[start : start + step]
+        own: list[Any] = [cells[p] for p in places]
+        orders = columns.checked_permutations(permutations, len(own[0].stimulus_id), own[0].fold)
+        out[:, places] = columns.permuted_sums(np.stack([c.cross for c in own], axis=-1), orders)
+    others = sorted(set(range(len(cells))) - set(plain))
+    kernel = correlate.compare_rdms_permuted
+    rest = [cells[p] for p in others]
+    out[:, others] = _many(rest, len(permutations), kernel, permutations, "null")
+    return out
 
 
 def _side_by_side(
@@ -90,7 +120,7 @@ def _side_by_side(
     batches: list[list[int]] = []
     width = _COLUMNS + 1
     for place, cell in enumerate(cells):
-        if type(cell).score is not TargetEvidence.score:
+        if not is_plain(cell):
             continue
         width += cell.target_size
         if width > _COLUMNS:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rsacompare.errors import DataError
-from rsacompare.kernels import correlate
+from rsacompare.kernels import columns, correlate
 from rsacompare.kernels.surrogates import Surrogates, null_mean_correlation
 from rsacompare.metrics.base import Evidence
 from rsacompare.schema.store import digest
@@ -80,6 +81,16 @@ class TargetEvidence(Evidence):
     @property
     def target_size(self) -> int:
         return self.observed.shape[1]
+
+    @cached_property
+    def observed_key(self) -> str:
+        """Content hash of `observed`, which many cells may share."""
+        return digest(self.observed)
+
+    @cached_property
+    def cross(self) -> np.ndarray:
+        """What each pair of stimuli adds to the mean correlation: (stimulus, stimulus)."""
+        return columns.mean_cross(self.observed, self.predicted, self.fold)
 
     def score(
         self, weights: np.ndarray | None = None, target_weights: np.ndarray | None = None

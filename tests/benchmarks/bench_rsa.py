@@ -101,7 +101,7 @@ def rdm_line(n_stimuli, repeats):
 def main(full: bool = False) -> list[str]:
     lines = [rdm_line(50, 20), rdm_line(200, 10)]
     for comparator in ("corr", "cosine", "corr_cov", "spearman", "tau-a"):
-        rois, draws, few = (10, 1000, 20) if full else (3, 500, 6)
+        rois, draws, few = (10, 1000, 20) if full else (3, 500, 4)
         lines.append(bootstrap_line(comparator, 50, rois, draws, few))
     if full:
         lines += [bootstrap_line(c, 200, 10, 1000, 4) for c in ("corr", "cosine", "spearman")]
