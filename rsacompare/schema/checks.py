@@ -39,6 +39,12 @@ import xarray as xr
 from rsacompare.errors import DataError
 from rsacompare.schema import store
 
+POWER = (
+    "metric", "roi", "varied", "factor", "n_subjects", "n_stimuli", "n_repetitions", "smallest",
+    "smallest_holm", "ceiling", "share", "se", "dof", "sd", "se_simulated", "error", "difference",
+    "reliability", "agreement",
+)  # fmt: skip
+FORECAST = ("stage", "seconds", "megabytes", "count", "note")
 KIND = "check"
 LEVELS = ("error", "warning", "note")
 RELIABILITIES = {

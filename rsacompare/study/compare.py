@@ -67,15 +67,10 @@ def compare(
     seed = resample.as_seed(random_state)
     chosen = {label: with_seed(m, seed) for label, m in as_metrics(metrics).items()}
     tree = brain if isinstance(brain, xr.DataTree) else trees.merge_brains(brain)
-    layers = layers_of(activations)
-    regions = regions_of(tree, rois)
+    layers, regions = layers_of(activations), regions_of(tree, rois)
     work, not_applicable = plan(chosen, layers, regions)
-    cells = CellCache(store, work)
     with threadpool_limits(limits=1):
-        for label, metric in chosen.items():
-            todo = [cell for cell in work if cell.metric == label]
-            _compute(metric, todo, layers, regions, cells, n_jobs, progress)
-        scores = _scores(work, cells, chosen, layers, regions)
+        cells, scores = compute_cells(chosen, layers, regions, work, store, n_jobs, progress)
         extra = extras.of_truth(activations) + extras.of_pairs(work, cells, scores, tree)
         extra += maps.of_voxels(work, cells, chosen, scores, regions)
     scores.attrs |= labels.clean_attrs(
@@ -90,6 +85,23 @@ def compare(
         }
     )
     return Comparison(scores, cells, extra)
+
+
+def compute_cells(
+    metrics: Mapping[str, Metric],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+    work: list[Cell],
+    store: str | Path | None = None,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> tuple[CellCache, xr.Dataset]:
+    """Evidence and scores of the cells alone; `compare` adds what pages show beside them."""
+    cells = CellCache(store, work)
+    for label, metric in metrics.items():
+        todo = [cell for cell in work if cell.metric == label]
+        _compute(metric, todo, layers, regions, cells, n_jobs, progress)
+    return cells, _scores(work, cells, metrics, layers, regions)
 
 
 def with_seed(metric: Metric, seed: int) -> Metric:

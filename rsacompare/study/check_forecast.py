@@ -1,0 +1,355 @@
+"""How long a run will take and how much memory: a few real cells, timed, times their number."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from rsacompare.errors import RsacompareError
+from rsacompare.inference import bootstrap
+from rsacompare.inference.family import BLOCK
+from rsacompare.inference.infer import infer
+from rsacompare.metrics.evidence import Evidence, Metric
+from rsacompare.schema import checks, labels, trees
+from rsacompare.schema.results import Cell, Comparison
+from rsacompare.study import extras
+from rsacompare.study.cells import Layer, Region, layers_of, plan, regions_of
+from rsacompare.study.compare import _part, _scores, _union, asdict, with_seed
+
+DRAWS = (10, 60)  # of the timed inferences: what a draw takes is the difference
+LONG = 8.0  # seconds that one timed cell may take; beyond, units are left out
+GAIN = 0.8  # of a core that each thread beyond the first brings
+MEGABYTE = 2**20
+clock = time.process_time  # what others do on this machine meanwhile is not counted
+
+
+@dataclass
+class Forecast:
+    """Rows for the check's table, and what was assumed."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, stage: str, seconds: float, megabytes: float, count: int, note: str) -> None:
+        self.rows.append(
+            {
+                "stage": stage,
+                "seconds": float(seconds),
+                "megabytes": float(megabytes),
+                "count": float(count),
+                "note": note,
+            }
+        )
+
+
+class StandIns(Mapping[Cell, Evidence]):
+    """Every cell of a study, each held by one of the few that were computed."""
+
+    def __init__(self, cells: Sequence[Cell], held: Mapping[Cell, Evidence]):
+        self._cells, self._held = list(cells), dict(held)
+
+    def __getitem__(self, cell: Cell) -> Evidence:
+        return self._held[cell]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+
+def forecast(
+    activations: xr.DataTree,
+    brain: xr.DataTree,
+    metrics: Mapping[str, Metric],
+    *,
+    rois: Sequence[str] | None = None,
+    inference: Mapping[str, Any] | None = None,
+    n_jobs: int = 1,
+    seed: int = 0,
+    write: Callable[[xr.Dataset], None] | None = None,
+) -> Forecast:
+    """Seconds and megabytes of a run, from a few real cells.
+
+    Parameters
+    ----------
+    inference : mapping, optional
+        Arguments of `infer`.
+    write : callable, optional
+        Writes a result and its pages somewhere; timed once.
+
+    Notes
+    -----
+    Of each metric the cells of one layer (that of the median number of units) with up to three
+    ROIs (the smallest, the middle one and the largest) of one subject per design are computed.
+    Seconds are taken to grow with the number of units, and between ROIs linearly with that of
+    voxels. These cells then stand for all others in two short inferences, whose difference is the
+    price of a draw, and in a report.
+    """
+    found = Forecast()
+    options = dict(inference or {})
+    jobs = max(int(n_jobs), 1)
+    chosen = {label: with_seed(metric, seed) for label, metric in metrics.items()}
+    held: dict[Cell, Evidence] = {}
+    every: list[Cell] = []
+    with threadpool_limits(1):
+        started = clock()
+        layers, regions = layers_of(activations), regions_of(brain, rois)
+        found.add("reading of arrays", clock() - started, 0, len(regions), "timed")
+        for label, metric in chosen.items():
+            try:
+                work, _ = plan({label: metric}, layers, regions)
+                own, row = _cells(metric, work, layers, regions, jobs)
+            except (RsacompareError, ValueError) as err:
+                found.add(f"{label}: cells", np.nan, np.nan, 0, f"could not be timed: {err}")
+                continue
+            every += work
+            held |= own
+            found.add(f"{label}: cells", *row)
+        if every:
+            _rest(found, every, held, chosen, layers, regions, activations, brain, options, jobs,
+                  seed, write)  # fmt: skip
+    _sum(found, jobs, options)
+    return found
+
+
+def speedup(jobs: int, pieces: int) -> float:
+    """How many times faster several threads are, with so many pieces of work."""
+    return 1 + GAIN * (min(jobs, max(pieces, 1)) - 1)
+
+
+def _cells(
+    metric: Metric,
+    work: list[Cell],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+    jobs: int,
+) -> tuple[dict[Cell, Evidence], tuple[float, float, int, str]]:
+    """Evidence that stands for every cell, and (seconds, megabytes, number, assumption)."""
+    names = list(dict.fromkeys(c.layer for c in work))
+    units = {name: _size(layers[name]) for name in names}
+    reference = sorted(names, key=lambda n: units[n])[len(names) // 2]
+    parts: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for cell in work:
+        own = parts.setdefault(_part(metric, cell), [])
+        if (cell.roi, cell.subject) not in own:
+            own.append((cell.roi, cell.subject))
+    unions = {p: _union(metric, [regions[k] for k in own]) for p, own in parts.items()}
+    voxels = {p: _voxels(regions[own[0]], unions[p]) for p, own in parts.items()}
+    groups: dict[Any, list[tuple[str, str]]] = {}
+    for part, own in parts.items():
+        groups.setdefault(_design_of(regions[own[0]]), []).append(part)
+    layer = layers[reference].array
+    share = 1.0
+    prepared: dict[tuple[str, str], float] = {}
+    compared: dict[tuple[str, str], float] = {}
+    evidence: dict[tuple[str, str], Evidence] = {}
+    nearest: dict[tuple[str, str], tuple[str, str]] = {}
+    warm = False
+    for members in groups.values():
+        order = sorted(members, key=lambda p: voxels[p])
+        picks = list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
+        for part in picks:
+            region = regions[parts[part][0]]
+            if not warm:  # what is compiled or looked up once is not counted for every cell
+                response = metric.prepare_response(region.array(unions[part]))
+                metric.compare(metric.prepare_activation(_cut(layer, 0.1)), response)
+                warm = True
+            started = clock()
+            response = metric.prepare_response(region.array(unions[part]))
+            prepared[part] = clock() - started
+            ready = metric.prepare_activation(_cut(layer, share))
+            compared[part] = np.inf
+            for _ in range(2):  # the first may compile for arrays of this kind
+                started = clock()
+                evidence[part] = metric.compare(ready, response)
+                compared[part] = min((clock() - started) / share, compared[part])
+                if compared[part] > LONG / 4:
+                    break
+            larger = voxels[order[-1]] / max(voxels[part], 1)
+            if compared[part] * larger**1.5 > LONG and share == 1.0:
+                share = 0.125
+        nearest |= {p: min(picks, key=lambda q: abs(voxels[q] - voxels[p])) for p in members}
+        at = np.array([voxels[p] for p in picks], dtype=float)
+        for times in (prepared, compared):
+            known = np.array([times[p] for p in picks])
+            for p in members:
+                times.setdefault(p, float(np.interp(voxels[p], at, known)))
+    started = clock()
+    ready = metric.prepare_activation(_cut(layer, share))
+    first = next(iter(evidence))
+    metric.compare(ready, metric.prepare_response(regions[parts[first][0]].array(unions[first])))
+    layer_seconds = max((clock() - started) / share - prepared[first] - compared[first], 0)
+    scale = {name: max(units[name], 1) / max(units[reference], 1) for name in names}
+    all_parts = sum(prepared[p] for p in parts)
+    per_layer = layer_seconds + sum(compared[p] for p in parts)
+    seconds = all_parts / speedup(jobs, len(parts))
+    seconds += sum(scale.values()) * per_layer / speedup(jobs, len(names))
+    pooled = _ceiling_of_brain(metric, layers, names, reference, evidence, regions, parts, unions)
+    held = {}
+    for cell in work:
+        one = copy.copy(evidence[nearest[_part(metric, cell)]])
+        union, mask = unions[_part(metric, cell)], regions[cell.roi, cell.subject].mask
+        if union is not None and mask is not None and nearest[_part(metric, cell)] == _part(metric, cell):
+            one = one.take(mask[union])  # type: ignore[attr-defined]
+        key = f"{cell.roi}/{cell.subject}" if pooled else f"{cell.layer}/{cell.roi}/{cell.subject}"
+        object.__setattr__(one, "ceiling_key", lambda key=key: key)
+        held[cell] = one
+    megabytes = sum(_bytes(one) for one in list(held.values())[:50]) / min(len(held), 50)
+    megabytes *= len(held) / MEGABYTE
+    note = f"{len(evidence)} cells timed"
+    note += ", an eighth of the units" if share < 1 else ""
+    return held, (seconds, megabytes, len(work), note)
+
+
+def _ceiling_of_brain(
+    metric: Metric,
+    layers: Mapping[str, Layer],
+    names: list[str],
+    reference: str,
+    evidence: Mapping[tuple[str, str], Evidence],
+    regions: Mapping[tuple[str, str], Region],
+    parts: Mapping[tuple[str, str], list[tuple[str, str]]],
+    unions: Mapping[tuple[str, str], Any],
+) -> bool:
+    """Whether the ceiling is the brain's own: the same for two layers."""
+    other = next((n for n in names if n != reference), None)
+    if other is None:
+        return True
+    part = next(iter(evidence))
+    response = metric.prepare_response(regions[parts[part][0]].array(unions[part]))
+    few = [_cut(layers[n].array, 0.1) for n in (reference, other)]
+    keys = {metric.compare(metric.prepare_activation(x), response).ceiling_key() for x in few}
+    return len(keys) == 1
+
+
+def _size(layer: Layer) -> int:
+    return int(layer.array.sizes["neuroid"]) if layer.kind == "activation" else 1
+
+
+def _voxels(region: Region, union: np.ndarray | None) -> int:
+    if region.mask is None:
+        return 1
+    return int((region.mask if union is None else union).sum())
+
+
+def _design_of(region: Region) -> tuple[Any, ...]:
+    data = region.data
+    if region.mask is None:
+        return ("rdm", data.sizes["pair"])
+    return ("response", data.sizes["presentation"], len(np.unique(data["stimulus_id"].values)))
+
+
+def _cut(array: xr.DataArray, share: float) -> xr.DataArray:
+    if share >= 1 or "neuroid" not in array.dims:
+        return array
+    return array.isel(neuroid=slice(0, max(2, round(array.sizes["neuroid"] * share))))
+
+
+def _bytes(evidence: Evidence) -> int:
+    return sum(np.asarray(a).nbytes for a in evidence.to_arrays().values())
+
+
+def _rest(
+    found: Forecast,
+    every: list[Cell],
+    held: Mapping[Cell, Evidence],
+    metrics: Mapping[str, Metric],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+    activations: xr.DataTree,
+    brain: xr.DataTree,
+    options: dict[str, Any],
+    jobs: int,
+    seed: int,
+    write: Callable[[xr.Dataset], None] | None,
+) -> None:
+    """Inference and report, with stand-ins for all cells."""
+    cells = StandIns(every, held)
+    used = {label: metric for label, metric in metrics.items() if any(c.metric == label for c in every)}
+    started = clock()
+    scores = _scores(every, cells, used, layers, regions)
+    scores.attrs |= labels.clean_attrs(
+        {
+            "simulated": 0,
+            "meaning": {k: asdict(m.meaning) | {"options": m.config()} for k, m in used.items()},
+            "data": trees.describe_brain(brain),
+            "networks": trees.describe_networks(activations),
+            "not_applicable": [],
+            "provenance": {},
+        }
+    )
+    extra = extras.of_pairs(every, cells, scores, brain)
+    beside = clock() - started
+    comparison = Comparison(scores, cells, extra)
+    n_bootstrap = int(options.get("n_bootstrap", 10_000))
+    n_permutations = int(options.get("n_permutations", 10_000))
+    plain = {k: v for k, v in options.items() if k not in ("n_bootstrap", "n_permutations")}
+    times, result = [], None
+    for n in (DRAWS[0], *DRAWS):  # the first warms up
+        started = clock()
+        result = infer(comparison, **plain, n_bootstrap=n, n_permutations=n, random_state=seed)
+        times.append(clock() - started)
+    per_draw = max(times[2] - times[1], 0.0) / (DRAWS[1] - DRAWS[0])
+    fixed = max(times[1] - per_draw * DRAWS[0], 0.0)
+    # draws and permutations are timed together; a permutation costs the less of the two
+    n = max(n_bootstrap, n_permutations)
+    blocks = -(-n // BLOCK)
+    rounds = -(-blocks // min(jobs, blocks)) * BLOCK if blocks > 1 else n
+    drawn = per_draw * max(min(rounds, n), n / speedup(jobs, blocks))
+    n_rois, n_layers = scores.sizes["roi"], scores.sizes["layer"]
+    kept = 4 * len(used) * (n_bootstrap + n_permutations)
+    sources = max(len(e.sources) for e in held.values()) + 1
+    working = 2 * 8 * 2 * len(bootstrap.subsets(bootstrap.ORDER[:sources])) * n_bootstrap
+    megabytes = n_rois * n_layers * (kept + working) / MEGABYTE
+    note = f"{DRAWS[1] - DRAWS[0]} draws and permutations timed on stand-ins for all cells"
+    found.add("inference", beside + fixed + drawn, megabytes, n, note)
+    if write is not None and result is not None:
+        started = clock()
+        write(result)
+        note = "the pages of the stand-ins, timed"
+        found.add("report", clock() - started, 0, len(used) + 1, note)
+
+
+def _sum(found: Forecast, jobs: int, options: Mapping[str, Any]) -> None:
+    base = _resident()
+    found.add("data and program", 0, base, 0, "what this check itself needed, most at a time")
+    seconds = float(np.nansum([row["seconds"] for row in found.rows]))
+    megabytes = float(np.nansum([row["megabytes"] for row in found.rows]))
+    found.about = {
+        "n_jobs": jobs,
+        "seconds": seconds,
+        "megabytes": megabytes,
+        "n_bootstrap": int(options.get("n_bootstrap", 10_000)),
+        "n_permutations": int(options.get("n_permutations", 10_000)),
+        "gain": GAIN,
+        "complete": all(np.isfinite(row["seconds"]) for row in found.rows),
+    }
+
+
+def _resident() -> float:
+    """The most memory that this process had at a time, in megabytes; NaN where unknown."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return np.nan
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / MEGABYTE if sys.platform == "darwin" else most / 1024
+
+
+def variables(found: Forecast) -> dict[str, Any]:
+    """The rows as variables `forecast_<column>(forecast)` of a check."""
+    out: dict[str, Any] = {}
+    for column in checks.FORECAST:
+        kind: Any = str if column in ("stage", "note") else float
+        values = np.array([row[column] for row in found.rows], dtype=kind)
+        out[f"forecast_{column}"] = ("forecast", values)
+    return out
