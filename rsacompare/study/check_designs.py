@@ -136,7 +136,10 @@ def _region(
                 "told from noise"
             )
         if ceiling < LEAST:
-            return None, f"its lower RSA noise ceiling is {ceiling:.3f}: there is no signal to share"
+            return (
+                None,
+                f"its lower RSA noise ceiling is {ceiling:.3f}: there is no signal to share",
+            )
     region = Region(roi, n_voxels, min(reliability, 0.999))
     try:
         region = fitted(design, region, ceiling, rsa, seed)

@@ -6,7 +6,7 @@ import copy
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from rsacompare.errors import RsacompareError
 from rsacompare.inference import bootstrap
 from rsacompare.inference.family import BLOCK
 from rsacompare.inference.infer import infer
+from rsacompare.inference.workers import Progress
 from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.schema import checks, labels, trees
 from rsacompare.schema.results import Cell, Comparison
 from rsacompare.study import extras
 from rsacompare.study.cells import Layer, Region, layers_of, plan, regions_of
-from rsacompare.study.compare import _part, _scores, _union, asdict, with_seed
+from rsacompare.study.compare import _part, _scores, _union, with_seed
 
 DRAWS = (10, 60)  # of the timed inferences: what a draw takes is the difference
 LONG = 8.0  # seconds that one timed cell may take; beyond, units are left out
@@ -76,6 +77,7 @@ def forecast(
     n_jobs: int = 1,
     seed: int = 0,
     write: Callable[[xr.Dataset], None] | None = None,
+    progress: Progress | None = None,
 ) -> Forecast:
     """Seconds and megabytes of a run, from a few real cells.
 
@@ -104,7 +106,9 @@ def forecast(
         started = clock()
         layers, regions = layers_of(activations), regions_of(brain, rois)
         found.add("reading of arrays", clock() - started, 0, len(regions), "timed")
-        for label, metric in chosen.items():
+        for k, (label, metric) in enumerate(chosen.items()):
+            if progress is not None:
+                progress("forecast: cells", k, len(chosen))
             try:
                 work, _ = plan({label: metric}, layers, regions)
                 own, row = _cells(metric, work, layers, regions, jobs)
@@ -114,9 +118,11 @@ def forecast(
             every += work
             held |= own
             found.add(f"{label}: cells", *row)
+        if progress is not None:
+            progress("forecast: cells", len(chosen), len(chosen))
         if every:
             _rest(found, every, held, chosen, layers, regions, activations, brain, options, jobs,
-                  seed, write)  # fmt: skip
+                  seed, write, progress)  # fmt: skip
     _sum(found, jobs, options)
     return found
 
@@ -198,7 +204,11 @@ def _cells(
     for cell in work:
         one = copy.copy(evidence[nearest[_part(metric, cell)]])
         union, mask = unions[_part(metric, cell)], regions[cell.roi, cell.subject].mask
-        if union is not None and mask is not None and nearest[_part(metric, cell)] == _part(metric, cell):
+        if (
+            union is not None
+            and mask is not None
+            and nearest[_part(metric, cell)] == _part(metric, cell)
+        ):
             one = one.take(mask[union])  # type: ignore[attr-defined]
         key = f"{cell.roi}/{cell.subject}" if pooled else f"{cell.layer}/{cell.roi}/{cell.subject}"
         object.__setattr__(one, "ceiling_key", lambda key=key: key)
@@ -271,10 +281,13 @@ def _rest(
     jobs: int,
     seed: int,
     write: Callable[[xr.Dataset], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Inference and report, with stand-ins for all cells."""
     cells = StandIns(every, held)
-    used = {label: metric for label, metric in metrics.items() if any(c.metric == label for c in every)}
+    used = {
+        label: metric for label, metric in metrics.items() if any(c.metric == label for c in every)
+    }
     started = clock()
     scores = _scores(every, cells, used, layers, regions)
     scores.attrs |= labels.clean_attrs(
@@ -295,9 +308,13 @@ def _rest(
     plain = {k: v for k, v in options.items() if k not in ("n_bootstrap", "n_permutations")}
     times, result = [], None
     for n in (DRAWS[0], *DRAWS):  # the first warms up
+        if progress is not None:
+            progress("forecast: inference", len(times), 3)
         started = clock()
         result = infer(comparison, **plain, n_bootstrap=n, n_permutations=n, random_state=seed)
         times.append(clock() - started)
+    if progress is not None:
+        progress("forecast: inference", 3, 3)
     per_draw = max(times[2] - times[1], 0.0) / (DRAWS[1] - DRAWS[0])
     fixed = max(times[1] - per_draw * DRAWS[0], 0.0)
     # draws and permutations are timed together; a permutation costs the less of the two

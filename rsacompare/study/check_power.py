@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from rsacompare.errors import RsacompareError
@@ -205,9 +204,7 @@ def _one_design(
     if needed > budget and len(regions) > 1:
         kept = _spanning(regions, max(1, int(len(regions) * budget / needed)))
         why = "not simulated, to keep the check short; see the ROIs of similar reliability"
-        done.without += [
-            {"metric": "", "roi": r.roi, "why": why} for r in regions if r not in kept
-        ]
+        done.without += [{"metric": "", "roi": r.roi, "why": why} for r in regions if r not in kept]
         regions = kept
         first = {}
     jobs_list = [(1.0, i) for i in range(STUDIES)]
@@ -339,9 +336,19 @@ def _rows(
             levels = have | {source: float(max(round(have[source] * factor), 1))}
             if min(levels.values()) >= 2:
                 rows.append(row(source, factor, base, levels))
-    if len(sets) > 1:
-        fits = {q: base if q == 1 else fit(studies, r) for q, studies in sets.items()}
-        rows += [row("repetitions", q, f, have) for q, f in sorted(fits.items()) if f is not None]
+    few = {q: fit(studies[:FEWER], r) for q, studies in sets.items()}
+    now = few.get(1.0)
+    if len(sets) > 1 and now is not None:
+        # the same studies with other noise: their ratio is known better than either
+        for q, other in sorted(few.items()):
+            if other is not None:
+                ratio = other.se({}) / now.se({})
+                changed = replace(
+                    base,
+                    inflation=base.inflation * ratio**2,
+                    ceiling=base.ceiling * other.ceiling / now.ceiling,
+                )
+                rows.append(row("repetitions", q, changed, have))
     return rows
 
 

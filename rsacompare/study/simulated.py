@@ -180,7 +180,9 @@ def _signal(
     return np.sqrt(agreement) * shared @ weights[0] + np.sqrt(1 - agreement) * own @ weights[1]
 
 
-def rsa_ceiling(design: Design, region: Region, rsa: Metric, seed: int, n_studies: int = 3) -> float:
+def rsa_ceiling(
+    design: Design, region: Region, rsa: Metric, seed: int, n_studies: int = 3
+) -> float:
     """Lower RSA noise ceiling that this agreement and reliability lead to, mean over studies."""
     plain = replace(design, n_train=0)
     found = []
