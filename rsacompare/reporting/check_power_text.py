@@ -88,11 +88,16 @@ def power_assumptions(check: xr.Dataset) -> list[str]:
 def forecast_table(check: xr.Dataset) -> dict[str, Any]:
     """A line per stage of a run."""
     frame = checks.tables(check).get("forecast", pd.DataFrame())
-    frame = frame.rename(columns={"count": "count_"})  # a tuple has a method of that name
-    rows = []
-    for row in frame.itertuples():
-        n = f"{row.count_:,.0f}" if row.count_ else "–"
-        rows.append((row.stage, duration(row.seconds), _megabytes(row.megabytes), n, row.note))
+    rows = [
+        (
+            str(row["stage"]),
+            duration(float(row["seconds"])),
+            _megabytes(float(row["megabytes"])),
+            f"{float(row['count']):,.0f}" if row["count"] else "–",
+            str(row["note"]),
+        )
+        for _, row in frame.iterrows()
+    ]
     return {"columns": ["stage", "time", "memory", "number", "how it is known"], "rows": rows}
 
 

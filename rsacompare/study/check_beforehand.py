@@ -106,22 +106,25 @@ def _pairs(activations: xr.DataTree | None, inference: Mapping[str, Any]) -> int
 
 
 def power_findings(rows: pd.DataFrame, without: Sequence[Mapping[str, str]]) -> list[Finding]:
-    """Where only differences could be seen that are large beside the ceiling, and where nothing is
-    known.
-    """
+    """Where only large differences could be seen, and where nothing is known."""
     found = []
     for metric in dict.fromkeys(rows["metric"] if len(rows) else ()):
-        own = rows[(rows["metric"] == metric) & (rows["varied"] == "") & (rows["share"] > LARGE)]
+        own = rows[(rows["metric"] == metric) & (rows["varied"] == "")]
+        # without a ceiling a difference of more than 1 is still beyond any correlation
+        own = own[(own["share"] > LARGE) | (own["ceiling"] <= 0) | (own["smallest"] > 1)]
         if len(own):
-            where = [f"{r} {s:.0%}" for r, s in zip(own["roi"], own["share"], strict=True)]
-            beyond = (own["share"] > 1).all()
+            where = [
+                f"{r} {s:.0%}" if np.isfinite(s) else f"{r} {d:.2g}"
+                for r, s, d in zip(own["roi"], own["share"], own["smallest"], strict=True)
+            ]
+            beyond = not (own["share"] <= 1).any()
             found.append(
                 Finding(
                     "warning",
                     f"{metric}: {some(where)}",
                     "The smallest difference between two networks that this design would see in 8 "
                     "of 10 studies is "
-                    + ("beyond the noise ceiling." if beyond else
+                    + ("beyond the noise ceiling, or all scores." if beyond else
                        "more than half of the noise ceiling (the share is given)."),
                     "Do not read a missing difference as equality; see what more subjects, stimuli "
                     "or repetitions would bring.",

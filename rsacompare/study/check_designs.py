@@ -147,6 +147,11 @@ def _region(
         # this metric needs what is not simulated (residuals, runs): subjects agree, or no number
         if not np.isfinite(reliability):
             return None, "the RSA of this study cannot be simulated, and there are no repetitions"
+    if region.agreement < LEAST:
+        return None, (
+            f"subjects' RDMs do not agree (lower ceiling {ceiling:.3f}): nothing is shared that a "
+            "network could be close to in all of them"
+        )
     return region, ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,8 +19,8 @@ from rsacompare.inference import bootstrap
 from rsacompare.inference.family import BLOCK
 from rsacompare.inference.infer import infer
 from rsacompare.inference.workers import Progress
-from rsacompare.metrics.evidence import Evidence, Metric
-from rsacompare.schema import checks, labels, trees
+from rsacompare.metrics.evidence import KINDS, Evidence, Metric
+from rsacompare.schema import checks, labels, store, trees
 from rsacompare.schema.results import Cell, Comparison
 from rsacompare.study import extras
 from rsacompare.study.cells import Layer, Region, layers_of, plan, regions_of
@@ -27,6 +28,7 @@ from rsacompare.study.compare import _part, _scores, _union, with_seed
 
 DRAWS = (10, 60)  # of the timed inferences: what a draw takes is the difference
 LONG = 8.0  # seconds that one timed cell may take; beyond, units are left out
+READ = 4  # times that a run reads a stored cell: finished?, score, matrices, inference
 GAIN = 0.8  # of a core that each thread beyond the first brings
 MEGABYTE = 2**20
 clock = time.process_time  # what others do on this machine meanwhile is not counted
@@ -328,12 +330,31 @@ def _rest(
     working = 2 * 8 * 2 * len(bootstrap.subsets(bootstrap.ORDER[:sources])) * n_bootstrap
     megabytes = n_rois * n_layers * (kept + working) / MEGABYTE
     note = f"{DRAWS[1] - DRAWS[0]} draws and permutations timed on stand-ins for all cells"
+    seconds = _keeping(list(held.values())) * len(every)
+    note = f"written once and read {READ} times, timed; a run without --out does not"
+    found.add("keeping of cells", seconds, 0, len(every), note)
+    note = f"{DRAWS[1] - DRAWS[0]} draws and permutations timed on stand-ins for all cells"
     found.add("inference", beside + fixed + drawn, megabytes, n, note)
     if write is not None and result is not None:
         started = clock()
         write(result)
         note = "the pages of the stand-ins, timed"
         found.add("report", clock() - started, 0, len(used) + 1, note)
+
+
+def _keeping(evidence: list[Evidence]) -> float:
+    """Seconds that a cell takes to be written and read as often as a run does."""
+    few = evidence[:: max(len(evidence) // 5, 1)][:5]
+    with tempfile.TemporaryDirectory() as folder:
+        cells = store.CellStore(folder)
+        started = clock()
+        for k, one in enumerate(few):
+            cells.save(f"{k:064x}", one.to_arrays())
+            for _ in range(READ):
+                held = cells.load(f"{k:064x}")
+                if held is not None and str(held["kind"]) in KINDS:
+                    KINDS[str(held["kind"])].from_arrays(held)
+        return (clock() - started) / len(few)
 
 
 def _sum(found: Forecast, jobs: int, options: Mapping[str, Any]) -> None:

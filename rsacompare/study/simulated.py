@@ -216,7 +216,12 @@ def fitted(design: Design, region: Region, ceiling: float, rsa: Metric, seed: in
     known = np.isfinite(region.reliability)
     if design.n_subjects < 2 or not np.isfinite(ceiling):
         return region
-    name, grid = ("agreement", AGREEMENTS) if known else ("reliability", RELIABILITIES)
-    reached = [rsa_ceiling(small, replace(region, **{name: g}), rsa, seed) for g in grid.tolist()]
-    value = float(np.interp(ceiling, np.maximum.accumulate(reached), grid))
-    return replace(region, **{name: value})
+    grid = AGREEMENTS if known else RELIABILITIES
+
+    def at(value: float) -> Region:
+        if known:
+            return replace(region, agreement=value)
+        return replace(region, reliability=value)
+
+    reached = [rsa_ceiling(small, at(value), rsa, seed) for value in grid.tolist()]
+    return at(float(np.interp(ceiling, np.maximum.accumulate(reached), grid)))
