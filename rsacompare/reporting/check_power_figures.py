@@ -20,7 +20,8 @@ VARIED = {"subjects": "subjects", "stimuli": "scored stimuli", "repetitions": "r
 
 def power_rows(check: xr.Dataset) -> pd.DataFrame:
     """The table of power; without rows where a check has none."""
-    return checks.tables(check).get("power", pd.DataFrame(columns=list(checks.POWER)))
+    nothing = pd.DataFrame({name: pd.Series(dtype=float) for name in checks.POWER})
+    return checks.tables(check).get("power", nothing)
 
 
 @style.drawn

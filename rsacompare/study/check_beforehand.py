@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -132,9 +133,9 @@ def power_findings(rows: pd.DataFrame, without: Sequence[Mapping[str, str]]) -> 
             )  # fmt: skip
     reasons: dict[str, list[str]] = {}
     for entry in without:
-        where = ", ".join(x for x in (entry["metric"], entry["roi"]) if x) or "all ROIs"
-        reasons.setdefault(entry["why"], []).append(where)
-    for why, where in reasons.items():
+        place = ", ".join(x for x in (entry["metric"], entry["roi"]) if x) or "all ROIs"
+        reasons.setdefault(entry["why"], []).append(place)
+    for why, places in reasons.items():
         sentence = f"No smallest difference is given: {why}"
-        found.append(Finding("note", some(where), f"{sentence.rstrip('.')}."))
+        found.append(Finding("note", some(places), f"{sentence.rstrip('.')}."))
     return found

@@ -308,7 +308,8 @@ def _rest(
     n_bootstrap = int(options.get("n_bootstrap", 10_000))
     n_permutations = int(options.get("n_permutations", 10_000))
     plain = {k: v for k, v in options.items() if k not in ("n_bootstrap", "n_permutations")}
-    times, result = [], None
+    times: list[float] = []
+    result = None
     for n in (DRAWS[0], *DRAWS):  # the first warms up
         if progress is not None:
             progress("forecast: inference", len(times), 3)

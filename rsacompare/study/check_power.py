@@ -218,11 +218,11 @@ def _one_design(
         )
 
     stage = "power: simulated studies"
-    found = in_threads(one, jobs_list, n_jobs=n_jobs, stage=stage, progress=progress)
+    results = in_threads(one, jobs_list, n_jobs=n_jobs, stage=stage, progress=progress)
     for label in usable:
         sets: dict[float, list[Observed]] = {}
         failed = ""
-        for (q, _), held in zip(jobs_list, found, strict=True):
+        for (q, _), held in zip(jobs_list, results, strict=True):
             one_set = held[label]
             if isinstance(one_set, str):
                 failed = one_set
