@@ -48,7 +48,7 @@ def power(difference: float, se: float, dof: float, alpha: float = 0.05) -> floa
     Examples
     --------
     >>> round(power(1.0, 0.5, dof=19), 3), round(power(0.0, 0.5, dof=4), 3)
-    (0.478, 0.05)
+    (0.476, 0.05)
     """
     if not (np.isfinite(difference) and se > 0 and dof >= 1 and 0 < alpha < 1):
         return np.nan

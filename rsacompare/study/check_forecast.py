@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,14 +22,11 @@ from rsacompare.schema import checks, labels, store, trees
 from rsacompare.schema.results import Cell, Comparison
 from rsacompare.study import extras
 from rsacompare.study.cells import Layer, Region, layers_of, plan, regions_of
-from rsacompare.study.compare import _part, _scores, _union, with_seed
+from rsacompare.study.compare import scores_of, with_seed
+from rsacompare.study.forecast_cells import GAIN, MEGABYTE, clock, speedup, stand_ins
 
 DRAWS = (10, 60)  # of the timed inferences: what a draw takes is the difference
-LONG = 8.0  # seconds that one timed cell may take; beyond, units are left out
 READ = 4  # times that a run reads a stored cell: finished?, score, matrices, inference
-GAIN = 0.8  # of a core that each thread beyond the first brings
-MEGABYTE = 2**20
-clock = time.process_time  # what others do on this machine meanwhile is not counted
 
 
 @dataclass
@@ -113,7 +108,7 @@ def forecast(
                 progress("forecast: cells", k, len(chosen))
             try:
                 work, _ = plan({label: metric}, layers, regions)
-                own, row = _cells(metric, work, layers, regions, jobs)
+                own, row = stand_ins(metric, work, layers, regions, jobs)
             except (RsacompareError, ValueError) as err:
                 found.add(f"{label}: cells", np.nan, np.nan, 0, f"could not be timed: {err}")
                 continue
@@ -127,147 +122,6 @@ def forecast(
                   seed, write, progress)  # fmt: skip
     _sum(found, jobs, options)
     return found
-
-
-def speedup(jobs: int, pieces: int) -> float:
-    """How many times faster several threads are, with so many pieces of work."""
-    return 1 + GAIN * (min(jobs, max(pieces, 1)) - 1)
-
-
-def _cells(
-    metric: Metric,
-    work: list[Cell],
-    layers: Mapping[str, Layer],
-    regions: Mapping[tuple[str, str], Region],
-    jobs: int,
-) -> tuple[dict[Cell, Evidence], tuple[float, float, int, str]]:
-    """Evidence that stands for every cell, and (seconds, megabytes, number, assumption)."""
-    names = list(dict.fromkeys(c.layer for c in work))
-    units = {name: _size(layers[name]) for name in names}
-    reference = sorted(names, key=lambda n: units[n])[len(names) // 2]
-    parts: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for cell in work:
-        own = parts.setdefault(_part(metric, cell), [])
-        if (cell.roi, cell.subject) not in own:
-            own.append((cell.roi, cell.subject))
-    unions = {p: _union(metric, [regions[k] for k in own]) for p, own in parts.items()}
-    voxels = {p: _voxels(regions[own[0]], unions[p]) for p, own in parts.items()}
-    groups: dict[Any, list[tuple[str, str]]] = {}
-    for part, own in parts.items():
-        groups.setdefault(_design_of(regions[own[0]]), []).append(part)
-    layer = layers[reference].array
-    share = 1.0
-    prepared: dict[tuple[str, str], float] = {}
-    compared: dict[tuple[str, str], float] = {}
-    evidence: dict[tuple[str, str], Evidence] = {}
-    nearest: dict[tuple[str, str], tuple[str, str]] = {}
-    warm = False
-    for members in groups.values():
-        order = sorted(members, key=lambda p: voxels[p])
-        picks = list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
-        for part in picks:
-            region = regions[parts[part][0]]
-            if not warm:  # what is compiled or looked up once is not counted for every cell
-                response = metric.prepare_response(region.array(unions[part]))
-                metric.compare(metric.prepare_activation(_cut(layer, 0.1)), response)
-                warm = True
-            started = clock()
-            response = metric.prepare_response(region.array(unions[part]))
-            prepared[part] = clock() - started
-            ready = metric.prepare_activation(_cut(layer, share))
-            compared[part] = np.inf
-            for _ in range(2):  # the first may compile for arrays of this kind
-                started = clock()
-                evidence[part] = metric.compare(ready, response)
-                compared[part] = min((clock() - started) / share, compared[part])
-                if compared[part] > LONG / 4:
-                    break
-            larger = voxels[order[-1]] / max(voxels[part], 1)
-            if compared[part] * larger**1.5 > LONG and share == 1.0:
-                share = 0.125
-        nearest |= {p: min(picks, key=lambda q: abs(voxels[q] - voxels[p])) for p in members}
-        at = np.array([voxels[p] for p in picks], dtype=float)
-        for times in (prepared, compared):
-            known = np.array([times[p] for p in picks])
-            for p in members:
-                times.setdefault(p, float(np.interp(voxels[p], at, known)))
-    started = clock()
-    ready = metric.prepare_activation(_cut(layer, share))
-    first = next(iter(evidence))
-    metric.compare(ready, metric.prepare_response(regions[parts[first][0]].array(unions[first])))
-    layer_seconds = max((clock() - started) / share - prepared[first] - compared[first], 0)
-    scale = {name: max(units[name], 1) / max(units[reference], 1) for name in names}
-    all_parts = sum(prepared[p] for p in parts)
-    per_layer = layer_seconds + sum(compared[p] for p in parts)
-    seconds = all_parts / speedup(jobs, len(parts))
-    seconds += sum(scale.values()) * per_layer / speedup(jobs, len(names))
-    pooled = _ceiling_of_brain(metric, layers, names, reference, evidence, regions, parts, unions)
-    held = {}
-    for cell in work:
-        one = copy.copy(evidence[nearest[_part(metric, cell)]])
-        union, mask = unions[_part(metric, cell)], regions[cell.roi, cell.subject].mask
-        if (
-            union is not None
-            and mask is not None
-            and nearest[_part(metric, cell)] == _part(metric, cell)
-        ):
-            one = one.take(mask[union])  # type: ignore[attr-defined]
-        key = f"{cell.roi}/{cell.subject}" if pooled else f"{cell.layer}/{cell.roi}/{cell.subject}"
-        object.__setattr__(one, "ceiling_key", lambda key=key: key)
-        held[cell] = one
-    megabytes = sum(_bytes(one) for one in list(held.values())[:50]) / min(len(held), 50)
-    megabytes *= len(held) / MEGABYTE
-    note = f"{len(evidence)} cells timed"
-    note += ", an eighth of the units" if share < 1 else ""
-    return held, (seconds, megabytes, len(work), note)
-
-
-def _ceiling_of_brain(
-    metric: Metric,
-    layers: Mapping[str, Layer],
-    names: list[str],
-    reference: str,
-    evidence: Mapping[tuple[str, str], Evidence],
-    regions: Mapping[tuple[str, str], Region],
-    parts: Mapping[tuple[str, str], list[tuple[str, str]]],
-    unions: Mapping[tuple[str, str], Any],
-) -> bool:
-    """Whether the ceiling is the brain's own: the same for two layers."""
-    other = next((n for n in names if n != reference), None)
-    if other is None:
-        return True
-    part = next(iter(evidence))
-    response = metric.prepare_response(regions[parts[part][0]].array(unions[part]))
-    few = [_cut(layers[n].array, 0.1) for n in (reference, other)]
-    keys = {metric.compare(metric.prepare_activation(x), response).ceiling_key() for x in few}
-    return len(keys) == 1
-
-
-def _size(layer: Layer) -> int:
-    return int(layer.array.sizes["neuroid"]) if layer.kind == "activation" else 1
-
-
-def _voxels(region: Region, union: np.ndarray | None) -> int:
-    if region.mask is None:
-        return 1
-    return int((region.mask if union is None else union).sum())
-
-
-def _design_of(region: Region) -> tuple[Any, ...]:
-    data = region.data
-    if region.mask is None:
-        return ("rdm", data.sizes["pair"])
-    return ("response", data.sizes["presentation"], len(np.unique(data["stimulus_id"].values)))
-
-
-def _cut(array: xr.DataArray, share: float) -> xr.DataArray:
-    if share >= 1 or "neuroid" not in array.dims:
-        return array
-    return array.isel(neuroid=slice(0, max(2, round(array.sizes["neuroid"] * share))))
-
-
-def _bytes(evidence: Evidence) -> int:
-    return sum(np.asarray(a).nbytes for a in evidence.to_arrays().values())
 
 
 def _rest(
@@ -291,7 +145,7 @@ def _rest(
         label: metric for label, metric in metrics.items() if any(c.metric == label for c in every)
     }
     started = clock()
-    scores = _scores(every, cells, used, layers, regions)
+    scores = scores_of(every, cells, used, layers, regions)
     scores.attrs |= labels.clean_attrs(
         {
             "simulated": 0,

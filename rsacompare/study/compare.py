@@ -101,7 +101,7 @@ def compute_cells(
     for label, metric in metrics.items():
         todo = [cell for cell in work if cell.metric == label]
         _compute(metric, todo, layers, regions, cells, n_jobs, progress)
-    return cells, _scores(work, cells, metrics, layers, regions)
+    return cells, scores_of(work, cells, metrics, layers, regions)
 
 
 def with_seed(metric: Metric, seed: int) -> Metric:
@@ -127,17 +127,17 @@ def _compute(
     # does not depend on which cells are missing, so that a resumed run gives the same bits
     parts: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
     for cell in todo:
-        parts.setdefault(_part(metric, cell), {})[cell.roi, cell.subject] = None
-    unions = {part: _union(metric, [regions[k] for k in own]) for part, own in parts.items()}
+        parts.setdefault(part_of(metric, cell), {})[cell.roi, cell.subject] = None
+    unions = {part: union_of(metric, [regions[k] for k in own]) for part, own in parts.items()}
     keys = {
-        c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject], unions[_part(metric, c)])
+        c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject], unions[part_of(metric, c)])
         for c in todo
     }
     missing = [cell for cell in todo if not cells.expect(cell, keys[cell])]
     if not missing:
         return
     label = missing[0].metric
-    parts = {part: parts[part] for part in dict.fromkeys(_part(metric, c) for c in missing)}
+    parts = {part: parts[part] for part in dict.fromkeys(part_of(metric, c) for c in missing)}
 
     def prepare(part: tuple[str, str]) -> Any:
         first = regions[next(iter(parts[part]))]
@@ -162,7 +162,7 @@ def _compute(
             ready = metric.prepare_activation(layers[name].array)
         done: dict[tuple[str, str], Evidence] = {}
         for cell in by_layer[name]:
-            part = _part(metric, cell)
+            part = part_of(metric, cell)
             if part not in done:
                 with _named(label, name, f"ROI {cell.roi}", cell.subject):
                     found = metric.compare(ready, prepared[part])
@@ -176,18 +176,19 @@ def _compute(
             cells.put(cell, keys[cell], evidence)
 
     for name in by_layer:  # cells of one brain part stand together, so that `done` serves them
-        by_layer[name].sort(key=lambda cell: names.index(_part(metric, cell)))
+        by_layer[name].sort(key=lambda cell: names.index(part_of(metric, cell)))
     todo_layers = [(name,) for name in by_layer]
     stage = f"{label}: layers"
     in_threads(one_layer, todo_layers, n_jobs=n_jobs, stage=stage, progress=progress)
 
 
-def _part(metric: Metric, cell: Cell) -> tuple[str, str]:
+def part_of(metric: Metric, cell: Cell) -> tuple[str, str]:
     """What is prepared together: an ROI, or all voxels of a subject for a voxel-wise metric."""
     return ("" if metric.voxelwise else cell.roi, cell.subject)
 
 
-def _union(metric: Metric, regions: list[Region]) -> np.ndarray | None:
+def union_of(metric: Metric, regions: list[Region]) -> np.ndarray | None:
+    """Voxels of any of the ROIs, which a voxel-wise metric compares together."""
     masks = [r.mask for r in regions if r.mask is not None]
     return np.logical_or.reduce(masks) if metric.voxelwise and masks else None
 
@@ -208,13 +209,14 @@ class _named:
             error.add_note(f"while comparing {self.where}")
 
 
-def _scores(
+def scores_of(
     work: list[Cell],
     evidence: Mapping[Cell, Evidence],
     metrics: Mapping[str, Metric],
     layers: Mapping[str, Layer],
     regions: Mapping[tuple[str, str], Region],
 ) -> xr.Dataset:
+    """Score and number of targets of every cell."""
     coords: dict[str, Any] = {
         "metric": list(metrics),
         "subject": list(dict.fromkeys(r.subject for r in regions.values())),

@@ -12,8 +12,8 @@ from rsacompare.inference import power as numbers
 from rsacompare.schema import checks
 from rsacompare.study import check_power
 from rsacompare.study.check_designs import Designs, Networks
-from rsacompare.study.check_power import observe
 from rsacompare.study.simulated import Design, Region, fitted, rsa_ceiling, study
+from rsacompare.study.simulated_tests import observe
 
 DESIGN = Design("responses", n_subjects=5, n_stimuli=30, n_repetitions=6, n_train=120)
 REGION = Region("V1", n_voxels=50, reliability=0.6, agreement=0.8)
