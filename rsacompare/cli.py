@@ -120,13 +120,20 @@ def check(
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="For a data set: an option, as path=…"),
     ] = None,
+    power: Annotated[
+        bool,
+        typer.Option(
+            "--power/--no-power",
+            help="Simulate how small a difference the design would see; forecast a run's time.",
+        ),
+    ] = True,
     out: Out = None,
     jobs: Jobs = None,
     seed: Seed = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Look at data before a run: what is there, how reliable, do the labels match?"""
+    """Look at data before a run: what is there, how reliable, how big an effect could it see?"""
     with _clean_errors(debug):
         from rsacompare import pipeline
         from rsacompare.reporting.check_text import print_check
@@ -139,6 +146,7 @@ def check(
                 out,
                 activations=activations or (),
                 options=dict(map(_option, option or ())),
+                power=power,
                 n_jobs=jobs or 1,
                 random_state=seed,
                 progress=told,

@@ -169,6 +169,7 @@ def check_source(
     *,
     activations: Sequence[str | Path] = (),
     options: Mapping[str, Any] | None = None,
+    power: bool = False,
     n_jobs: int = 1,
     random_state: int | None = None,
     progress: Progress | None = None,
@@ -184,6 +185,9 @@ def check_source(
         Beside a data set: networks whose labels should match (a study names its own).
     options : mapping, optional
         For the loader of a registered data set.
+    power : bool
+        Also simulate how small a difference the design would see, and forecast a run's time and
+        memory.
     n_jobs, random_state, progress
         As in `run`.
 
@@ -219,6 +223,10 @@ def check_source(
         found.activations(),
         rois=found.rois,
         rsa=found.rsa,
+        power=power,
+        metrics=found.metrics,
+        inference=found.inference,
+        report=_pages_elsewhere if power else None,
         n_jobs=n_jobs,
         random_state=seed,
         findings=found.findings,
@@ -237,6 +245,13 @@ def check_source(
             checks.write_tables(result, fresh)
             check_report(result, fresh)
     return result
+
+
+def _pages_elsewhere(result: xr.Dataset) -> None:
+    """Write a result's pages where nobody reads them, to see how long that takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.write_netcdf(result, Path(folder) / "results.nc")
+        report(result, folder)
 
 
 def sensitivity_of(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from rsacompare.reporting import check_figures, pages
+from rsacompare.reporting import check_figures, check_power_figures, check_power_text, pages
 from rsacompare.reporting.numbers import MISSING, counted, number
 from rsacompare.schema import checks, store
 from rsacompare.schema.checks import LEVELS, Finding, load_check
@@ -20,6 +20,7 @@ MOST_UNMATCHED = 300  # labels shown on the page; the table beside it holds all
 FILES = (
     "check.nc", "check.csv", "check_summary.csv", "check_stimuli.csv", "check_overlaps.csv",
     "check_layers.csv", "check_labels.csv", "check_unmatched.csv", "check_findings.csv",
+    "check_power.csv", "check_forecast.csv",
 )  # fmt: skip
 
 
@@ -63,6 +64,11 @@ def check_report(
         findings=found,
         drawings=[pages.place_figure(d, folder, "") for d in check_figures.drawings(data)],
         data=json.loads(data.attrs.get("data", "[]")),
+        power=power_context(data, folder),
+        forecast={
+            "sentence": check_power_text.forecast_sentence(data),
+            "table": check_power_text.forecast_table(data),
+        },
         summary=summary_table(data),
         rois=_frame(tables["rois"].dropna(axis=1, how="all")),
         stimuli=stimuli_lines(data),
@@ -77,6 +83,22 @@ def check_report(
     index = folder / "index.html"
     store.write_text(index, html)
     return index
+
+
+def power_context(check: xr.Dataset, folder: Path) -> dict[str, Any]:
+    """What the page shows of power; empty where a check has none."""
+    drawn = [check_power_figures.smallest(check), check_power_figures.growth(check)]
+    frame = check_power_figures.power_rows(check)
+    base = frame[frame["varied"] == ""]
+    columns = ["metric", "roi", "n_subjects", "n_stimuli", "n_repetitions", "smallest",
+               "smallest_holm", "ceiling", "share", "se", "dof"]  # fmt: skip
+    return {
+        "there": "power" in check.attrs,
+        "sentences": check_power_text.power_sentences(check),
+        "drawings": [pages.place_figure(d, folder, "") for d in drawn if d is not None],
+        "table": _frame(base[columns]),
+        "assumptions": check_power_text.power_assumptions(check),
+    }
 
 
 def verdict(found: list[Finding]) -> str:

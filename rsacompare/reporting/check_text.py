@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rsacompare.reporting import check_power_text
 from rsacompare.reporting.check_page import network_lines, stimuli_lines, summary_table, verdict
 from rsacompare.schema import checks
 
@@ -40,6 +41,11 @@ def print_check(check: xr.Dataset, console: Console | None = None) -> None:
             console.print()
             console.print(_grid(table, console.is_terminal))
     console.print()
+    said = [*check_power_text.power_sentences(check), check_power_text.forecast_sentence(check)]
+    for sentence in filter(None, said):
+        console.print(Text(sentence), soft_wrap=not console.is_terminal)
+    if any(said):
+        console.print()
     found = checks.findings(check)
     for finding in found:
         line = Text(f"{finding.level:<8}", style=STYLES[finding.level])

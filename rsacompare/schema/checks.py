@@ -21,9 +21,24 @@ Dims and variables (NaN where there is nothing to say):
   `unmatched_subjects`, `unmatched_network`, `unmatched_split`, `unmatched_stimulus_id`,
   `unmatched_missing_in` (`network` or `brain`).
 
+With `power` also:
+
+- `power` (a row per metric, ROI and design): `power_metric`, `power_roi`, `power_varied` (what
+  differs from the design as it is: "", `subjects`, `stimuli`, `repetitions`) by `power_factor`,
+  `power_n_subjects`, `power_n_stimuli`, `power_n_repetitions`; `power_smallest`, the smallest true
+  difference of two networks (mean over layers) that a two-sided test of .05 sees in 8 of 10
+  studies, `power_smallest_holm`, the same with Holm's correction over ROIs and pairs of networks
+  when it is the only difference; `power_ceiling`, lower noise ceiling in the simulated studies,
+  `power_share` = smallest / ceiling; `power_se`, `power_dof` of the test. Of the design as it is
+  simulated: `power_se_simulated` (root of the mean SE² of the tests), `power_error` (its relative
+  Monte-Carlo error), `power_sd` (standard deviation of the differences over studies),
+  `power_difference` (their mean), `power_reliability` and `power_agreement` of the ROI.
+- `forecast` (a row per stage of a run): `forecast_stage`, `forecast_seconds`,
+  `forecast_megabytes`, `forecast_count` (cells, draws, pages), `forecast_note`.
+
 Attributes: `rsacompare_kind` = `check`, `title`, `simulated`, and as one JSON string each `data`
 (as in results), `findings` (list of {level, where, sentence, advice}), `options`, `networks`,
-`provenance`.
+`provenance`, and with `power` `power` and `forecast` (what was assumed).
 """
 
 from __future__ import annotations
@@ -31,6 +46,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +55,12 @@ import xarray as xr
 from rsacompare.errors import DataError
 from rsacompare.schema import store
 
+POWER = (
+    "metric", "roi", "varied", "factor", "n_subjects", "n_stimuli", "n_repetitions", "smallest",
+    "smallest_holm", "ceiling", "share", "se", "dof", "sd", "se_simulated", "error", "difference",
+    "reliability", "agreement",
+)  # fmt: skip
+FORECAST = ("stage", "seconds", "megabytes", "count", "note")
 KIND = "check"
 LEVELS = ("error", "warning", "note")
 RELIABILITIES = {
@@ -74,6 +96,11 @@ def findings(check: xr.Dataset) -> list[Finding]:
     return [Finding(**entry) for entry in json.loads(check.attrs["findings"])]
 
 
+def about(check: xr.Dataset, name: str) -> dict[str, Any]:
+    """What was assumed for `power` or `forecast`; empty where a check has none."""
+    return json.loads(check.attrs.get(name, "{}"))
+
+
 def is_check(data: xr.Dataset) -> bool:
     """Whether a Dataset is one of `check`."""
     return data.attrs.get("rsacompare_kind") == KIND
@@ -87,7 +114,8 @@ def tables(check: xr.Dataset) -> dict[str, pd.DataFrame]:
     dict
         `rois` (a row per subject and ROI), `summary` (per ROI, over subjects), `stimuli` (per
         subject and split), `overlaps` (per subject and two ROIs that share voxels), `layers`,
-        `labels` (per subject and network), `unmatched`, `findings`.
+        `labels` (per subject and network), `unmatched`, `findings`, and with `power` `power` and
+        `forecast`.
     """
     rois = _rows(
         check,
@@ -115,6 +143,10 @@ def tables(check: xr.Dataset) -> dict[str, pd.DataFrame]:
         "findings": pd.DataFrame(
             json.loads(check.attrs["findings"]), columns=["level", "where", "sentence", "advice"]
         ),
+    } | {
+        name: pd.DataFrame({c: check[f"{name}_{c}"].values for c in columns})
+        for name, columns in (("power", POWER), ("forecast", FORECAST))
+        if f"{name}_{columns[0]}" in check
     }
 
 

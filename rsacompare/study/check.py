@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,7 @@ from rsacompare.metrics.registry import metric
 from rsacompare.schema import checks, labels, store, trees
 from rsacompare.schema.checks import Finding
 from rsacompare.schema.results import layer_coords
-from rsacompare.study import check_networks
+from rsacompare.study import check_beforehand, check_networks
 from rsacompare.study.check_brain import NO_SPLIT, Measured, measure, rsa_ceilings
 from rsacompare.study.check_findings import brain_findings
 
@@ -37,6 +37,10 @@ def check(
     *,
     rois: Iterable[str] | None = None,
     rsa: str | Metric = "rsa",
+    power: bool = False,
+    metrics: Any = None,
+    inference: Mapping[str, Any] | None = None,
+    report: Callable[[xr.Dataset], None] | None = None,
     n_splits: int = 20,
     n_jobs: int = 1,
     random_state: int | None = 0,
@@ -55,6 +59,16 @@ def check(
         Only these; by default all.
     rsa : str or Metric
         The metric whose RDMs and noise ceilings are reported.
+    power : bool
+        Also say how small a difference between two networks this design would see, by simulating
+        studies like it (`rsacompare.study.check_power`), and, with networks, how long a run would
+        take (`rsacompare.study.check_forecast`). Takes a minute or two.
+    metrics : as `compare` takes them
+        Of the study, for `power`; by default decoding, rsa and encoding where they apply.
+    inference : mapping, optional
+        Arguments of `infer`, for `power`.
+    report : callable, optional
+        Writes a result's pages somewhere, so that this is timed too.
     n_splits : int
         Random halves of the repetitions that the split-half reliability is averaged over.
     n_jobs : int
@@ -128,6 +142,15 @@ def check(
         known += check_networks.flat_patterns(subjects, activations)
     result = xr.merge([result, _network_part(subjects, activations, known)], join="outer")
     known += brain_findings(result, subjects)
+    about: dict[str, Any] = {}
+    if power:
+        beforehand = check_beforehand.beforehand(
+            result, subjects, tree, activations, judge, metrics, dict(inference or {}), rois=wanted,
+            report=report, seed=seed, n_jobs=n_jobs, progress=progress,
+        )  # fmt: skip
+        result = result.assign(beforehand.variables)
+        known += beforehand.findings
+        about = beforehand.attrs
     known.sort(key=lambda f: checks.LEVELS.index(f.level))
     result.attrs = labels.clean_attrs(
         {
@@ -143,6 +166,7 @@ def check(
                 "random_state": seed,
             },
             "provenance": store.provenance(),
+            **about,
         }
     )
     return result

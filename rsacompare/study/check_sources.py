@@ -31,6 +31,8 @@ class Sources:
     networks: list[xr.DataTree] = field(default_factory=list)
     rois: list[str] | None = None
     rsa: Metric = field(default_factory=lambda: metric("rsa"))
+    metrics: dict[str, Metric] | None = None
+    inference: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     failed: list[RsacompareError] = field(default_factory=list)
 
@@ -70,7 +72,8 @@ def from_study(
         A metric that cannot be made; no brain data at all.
     """
     found = Sources(rois=study.rois)
-    made = study.make_metrics()
+    made = found.metrics = study.make_metrics()
+    found.inference = dict(study.inference)
     for label, choice in study.metrics.items():
         if (choice.type or label) == "rsa":
             found.rsa = made[label]

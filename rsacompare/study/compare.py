@@ -70,15 +70,10 @@ def compare(
     seed = resample.as_seed(random_state)
     chosen = {label: with_seed(m, seed) for label, m in as_metrics(metrics).items()}
     tree = brain if isinstance(brain, xr.DataTree) else trees.merge_brains(brain)
-    layers = layers_of(activations)
-    regions = regions_of(tree, rois)
+    layers, regions = layers_of(activations), regions_of(tree, rois)
     work, not_applicable = plan(chosen, layers, regions)
-    cells = CellCache(store, work)
     with threadpool_limits(limits=1):
-        for label, metric in chosen.items():
-            todo = [cell for cell in work if cell.metric == label]
-            compute_cells(metric, todo, layers, regions, cells, n_jobs, progress)
-        scores = score_cells(work, cells, chosen, layers, regions)
+        cells, scores = compute_cells(chosen, layers, regions, work, store, n_jobs, progress)
         extra = extras.of_truth(activations) + extras.of_pairs(work, cells, scores, tree)
         extra += maps.of_voxels(work, cells, chosen, scores, regions)
     scores.attrs |= labels.clean_attrs(
@@ -96,6 +91,23 @@ def compare(
     return Comparison(scores, cells, extra)
 
 
+def compute_cells(
+    metrics: Mapping[str, Metric],
+    layers: Mapping[str, Layer],
+    regions: Mapping[tuple[str, str], Region],
+    work: list[Cell],
+    store: str | Path | None = None,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> tuple[CellCache, xr.Dataset]:
+    """Evidence and scores of the cells alone; `compare` adds what pages show beside them."""
+    cells = CellCache(store, work)
+    for label, metric in metrics.items():
+        todo = [cell for cell in work if cell.metric == label]
+        fill_cells(metric, todo, layers, regions, cells, n_jobs, progress)
+    return cells, scores_of(work, cells, metrics, layers, regions)
+
+
 def with_seed(metric: Metric, seed: int) -> Metric:
     """A metric that draws at random and was given no seed takes the study's."""
     if getattr(metric, "random_state", 0) is not None:
@@ -105,7 +117,7 @@ def with_seed(metric: Metric, seed: int) -> Metric:
     return seeded
 
 
-def compute_cells(
+def fill_cells(
     metric: Metric,
     todo: list[Cell],
     layers: Mapping[str, Layer],
@@ -119,17 +131,17 @@ def compute_cells(
     # does not depend on which cells are missing, so that a resumed run gives the same bits
     parts: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
     for cell in todo:
-        parts.setdefault(_part(metric, cell), {})[cell.roi, cell.subject] = None
-    unions = {part: _union(metric, [regions[k] for k in own]) for part, own in parts.items()}
+        parts.setdefault(part_of(metric, cell), {})[cell.roi, cell.subject] = None
+    unions = {part: union_of(metric, [regions[k] for k in own]) for part, own in parts.items()}
     keys = {
-        c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject], unions[_part(metric, c)])
+        c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject], unions[part_of(metric, c)])
         for c in todo
     }
     missing = [cell for cell in todo if not cells.expect(cell, keys[cell])]
     if not missing:
         return
     label = missing[0].metric
-    parts = {part: parts[part] for part in dict.fromkeys(_part(metric, c) for c in missing)}
+    parts = {part: parts[part] for part in dict.fromkeys(part_of(metric, c) for c in missing)}
 
     def prepare(part: tuple[str, str]) -> Any:
         first = regions[next(iter(parts[part]))]
@@ -154,7 +166,7 @@ def compute_cells(
             ready = metric.prepare_activation(layers[name].array)
         done: dict[tuple[str, str], Evidence] = {}
         for cell in by_layer[name]:
-            part = _part(metric, cell)
+            part = part_of(metric, cell)
             if part not in done:
                 with _named(label, name, f"ROI {cell.roi}", cell.subject):
                     found = metric.compare(ready, prepared[part])
@@ -169,18 +181,19 @@ def compute_cells(
             cells.put(cell, keys[cell], evidence)
 
     for name in by_layer:  # cells of one brain part stand together, so that `done` serves them
-        by_layer[name].sort(key=lambda cell: names.index(_part(metric, cell)))
+        by_layer[name].sort(key=lambda cell: names.index(part_of(metric, cell)))
     todo_layers = [(name,) for name in by_layer]
     stage = f"{label}: layers"
     in_threads(one_layer, todo_layers, n_jobs=n_jobs, stage=stage, progress=progress)
 
 
-def _part(metric: Metric, cell: Cell) -> tuple[str, str]:
+def part_of(metric: Metric, cell: Cell) -> tuple[str, str]:
     """What is prepared together: an ROI, or all voxels of a subject for a voxel-wise metric."""
     return ("" if metric.voxelwise else cell.roi, cell.subject)
 
 
-def _union(metric: Metric, regions: list[Region]) -> np.ndarray | None:
+def union_of(metric: Metric, regions: list[Region]) -> np.ndarray | None:
+    """Voxels of any of the ROIs, which a voxel-wise metric compares together."""
     masks = [r.mask for r in regions if r.mask is not None]
     return np.logical_or.reduce(masks) if metric.voxelwise and masks else None
 
@@ -201,7 +214,7 @@ class _named:
             error.add_note(f"while comparing {self.where}")
 
 
-def score_cells(
+def scores_of(
     work: list[Cell],
     evidence: Mapping[Cell, Evidence],
     metrics: Mapping[str, Metric],

@@ -24,7 +24,7 @@ from rsacompare.metrics.evidence import (
 from rsacompare.schema import labels
 from rsacompare.schema.results import Cell, Comparison
 from rsacompare.study.cells import CellCache, Layer, Region, plan
-from rsacompare.study.compare import compute_cells, score_cells
+from rsacompare.study.compare import fill_cells, scores_of
 
 Layers = Mapping[str, Layer]
 Regions = Mapping[tuple[str, str], Region]
@@ -61,9 +61,9 @@ def compared(
     """One metric's comparison of these layers and regions, its evidence in memory."""
     work, _ = plan({label: metric}, layers, regions)
     cells = CellCache(store, work)
-    compute_cells(metric, work, layers, regions, cells, n_jobs, None)
+    fill_cells(metric, work, layers, regions, cells, n_jobs, None)
     held = dict(cells.items())
-    scores = score_cells(work, held, {label: metric}, layers, regions)
+    scores = scores_of(work, held, {label: metric}, layers, regions)
     scores.attrs = labels.clean_attrs({"meaning": {label: asdict(metric.meaning)}})
     return Comparison(scores, held)
 

@@ -18,7 +18,10 @@ def call(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments):
-        return CliRunner().invoke(app, ["check", *(str(a) for a in arguments)])
+        # power takes long, and is on unless it is declined; tests/study/test_check_power.py has it
+        given = [str(a) for a in arguments]
+        quick = [] if "--power" in given else ["--no-power"]
+        return CliRunner().invoke(app, ["check", *given, *quick])
 
     return call
 
@@ -172,3 +175,21 @@ def test_the_page_is_rebuilt_from_the_file_byte_by_byte(tiny, call, tmp_path):
 def test_quiet_prints_the_path_only(tiny, call, tmp_path):
     result = call(tiny.file, "--out", tmp_path / "out", "--quiet")
     assert result.output.strip() == str(tmp_path / "out" / "index.html")
+
+
+def test_power_and_forecast_stand_in_the_terminal_and_in_the_tables(
+    tiny, call, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("rsacompare.study.check_power.STUDIES", 3)
+    result = call(tiny.file, "--power", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "could see a difference of" in result.stdout
+    assert "A run with 1 job" in result.stdout
+    power = pd.read_csv(tmp_path / "out" / "check_power.csv")
+    assert set(power["roi"]) == {"EVC", "IT"}
+    forecast = pd.read_csv(tmp_path / "out" / "check_forecast.csv")
+    cells, wanted = forecast["stage"].str.endswith(": cells"), pipeline.run(tiny.file)
+    assert forecast.loc[cells, "count"].sum() == int(wanted["score"].notnull().sum())
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "What this design could see" in page
+    assert "What a run would cost" in page
