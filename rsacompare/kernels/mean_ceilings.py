@@ -26,7 +26,7 @@ def mean_ceilings(
     Parameters
     ----------
     values : sequence of (stimulus, target)
-        Means over repetitions, one of each cell.
+        Means over repetitions, one of each cell; without `units` cells may differ in targets.
     noise : sequence of (stimulus, target)
         Variance of these means: that across repetitions over their number.
     scored : sequence of (target,) bool
@@ -63,8 +63,12 @@ def mean_ceilings(
     drawn = np.zeros((0, w.shape[1]))
     if both and u is not None:
         drawn = np.concatenate([u.T, np.zeros((n_targets, 1))], axis=1)
-    alone = np.empty(n_targets)
     for c, (v, s2, live) in enumerate(zip(values, noise, scored, strict=True)):
+        if np.shape(v) != np.shape(s2) or np.shape(v) != (n, len(live)):
+            raise ValueError(f"values {np.shape(v)}, noise {np.shape(s2)}, scored {np.shape(live)}")
+        if u is not None and len(live) != n_targets:
+            raise ValueError(f"units of {n_targets} targets but a cell of {len(live)}")
+        alone = np.empty(len(live))
         x, y = (np.ascontiguousarray(np.asarray(a)[order], dtype=np.float64) for a in (v, s2))
         _add_ceilings(x, y, np.asarray(live), w, start, drawn, top[:, c], count[:, c], alone)
         if u is not None:

@@ -78,11 +78,11 @@ def _null(reading: Reading, metrics: list[str], draws: str) -> str:
     """How the null was made, to stand after “p against chance:” and the like."""
     phase = [m for m in metrics if _phases(reading, m)]
     kinds = {levels(reading, m): None for m in metrics if m not in phase}
+    only = f"for {listing([reading.label(m) for m in phase])}; " if phase and kinds else ""
     turned = (
         "the Fourier phases of the network's time series are drawn at random, the same for all "
         "units, layers, regions and subjects, which keeps every power and cross-spectrum "
-        + (f"(for {listing([reading.label(m) for m in phase])}; " if kinds else "(")
-        + f"{draws})"
+        f"({only}{draws})"
     )
     if not kinds:
         return turned

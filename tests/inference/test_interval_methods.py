@@ -180,7 +180,7 @@ def test_every_method_takes_the_best_layer_and_reselects_it(product_comparison):
                     total.append(data[pick, judge].mean())
             assert got[i, n] == pytest.approx(np.mean(total), abs=1e-12)
     row = next(r for r in listed if r.pairing == "best")
-    table = contrast_table(family, [row], statistics, chosen)
+    table = contrast_table(family, [row], statistics, None, chosen)
     assert np.isfinite([table[0][c] for c in ("ci_low", "ci_high", "p", "se")]).all()
 
 

@@ -159,3 +159,19 @@ def test_a_guest_that_means_otherwise_is_asked_itself():
         found = getattr(both, name)
         np.testing.assert_allclose(found[..., 1], 2 * found[..., 0], atol=1e-10)
     assert target_ceilings([guest]) is None
+
+
+def test_ceilings_of_cells_with_unlike_numbers_of_targets():
+    """Regions of several people: each has its own number of voxels."""
+    rng = np.random.default_rng(8)
+    w = multiplicities(rng, 24, 30)
+    cells = [
+        rc.TargetEvidence(
+            np.arange(24).astype(str), rng.standard_normal((24, k)), rng.standard_normal((24, k)),
+            n_repetitions=np.full(24, 5), noise_variance=rng.chisquare(4, (24, k)) / 2,
+        )
+        for k in (3, 200, 70)
+    ]  # fmt: skip
+    roofs = target_ceilings(cells, w)
+    for c, cell in enumerate(cells):
+        np.testing.assert_allclose(roofs.stimuli[0, :, c], cell.ceiling(w), atol=1e-10)
