@@ -287,8 +287,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             error = BAND * np.sqrt(nominal * (1 - nominal) / n)
             axis.axvspan(nominal - error, nominal + error, color="0.88", zorder=0)
             axis.axvline(nominal, color="0.4", lw=1, zorder=0)
-        else:
-            axis.set_xlim(0, 1)
+        axis.set_xlim(left=max(axis.get_xlim()[0], -0.02), right=min(axis.get_xlim()[1], 1.02))
         axis.set_title(title, fontsize=9)
         axis.grid(axis="y", color="0.93")
         axis.tick_params(labelsize=8)
@@ -319,7 +318,8 @@ def write(out: str | Path, simulations: pd.DataFrame, truths: pd.DataFrame) -> s
     )
     share = (worst["se"] / worst["difference_y"]).max()
     about.append(
-        f"The simulated truth is known within {share:.0%} of the standard deviation of an estimate."
+        "The truth of related networks of which one is closer is simulated, with a standard error "
+        f"of at most {share:.0%} of the standard deviation of an estimate; else it is 0."
     )
     if simulations["code"].nunique() > 1:
         about.append(

@@ -235,10 +235,12 @@ def test_page_and_tables_are_written(tmp_path):
 def test_truth_agrees_with_the_closed_form(metric):
     """With much training data the expected scores have closed forms (`phantom_truth`)."""
     design = replace(
-        population.DESIGNS["5 people, 50 stimuli"], n_train=1500, n_subjects=20, n_repetitions=3
+        population.DESIGNS["5 people, 50 stimuli"], n_train=1000, n_subjects=20, n_repetitions=3
     )
-    seeds = range(100, 112)
-    found = [calibration.differences(design, "closer", seed, 250)[metric] for seed in seeds]
+    found = [
+        calibration.differences(design, "closer", seed, 200, [metric])[metric]
+        for seed in range(100, 112)
+    ]
     rng, limits = np.random.default_rng(1), []
     kind = population.READOUTS[calibration.METRICS[metric][0]]
     group = population._profile(design)
