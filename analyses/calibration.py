@@ -282,7 +282,7 @@ def files(
 ) -> list[tuple[Path, Design, str, int | None]]:
     """(file, design, scenario, first simulation or None for the truth), evenly over the rows."""
     listed: list[tuple[Path, Design, str, int | None]] = []
-    for first in [0, None, *range(CHUNK, n, CHUNK)]:
+    for first in [*range(0, n, CHUNK), None]:
         for name in designs:
             for scenario in SCENARIOS:
                 mark = fingerprint(DESIGNS[name], scenario, seed)

@@ -23,7 +23,8 @@ OURS, BARS, PAIRED, DUAL = (
 METHODS = (OURS, BARS, PAIRED, DUAL)
 COLOURS = dict(zip(METHODS, ("#0072b2", "#d55e00", "#e69f00", "#009e73"), strict=True))
 MARKERS = dict(zip(METHODS, "oXDs", strict=True))
-BAND, FAR = 2.0, 3.5  # Monte-Carlo standard errors: marked, and too far for chance
+BAND = 2.0  # Monte-Carlo standard errors: further out is marked
+MARKED, FAR = stats.norm.sf(BAND), 2e-4  # the same as a chance, and too far for chance
 WORDS = {
     "p_null": "`p_null` of one cell, unrelated networks",
     "fwe": "any `p_null_fwer` at or below .05, unrelated networks",
@@ -47,15 +48,18 @@ class Judged:
     hits: np.ndarray
 
     def line(self) -> dict:
-        n, value = len(self.hits), float(self.hits.mean())
-        inside = np.clip(value, 1 / n, 1 - 1 / n)  # an error of 0 would be no error
-        error = np.sqrt(self.nominal * (1 - self.nominal) / n) if self.rule else np.nan
-        z = (value - self.nominal) / error if self.rule else np.nan
-        worse = {"equal": abs(z), "most": z, "least": -z}.get(self.rule, np.nan)
+        """The rate, its error, and how likely one as bad would be at the nominal level."""
+        n, hits = len(self.hits), int(self.hits.sum())
+        inside = np.clip(hits / n, 1 / n, 1 - 1 / n)  # an error of 0 would be no error
+        above = stats.binom.sf(hits - 1, n, self.nominal)
+        below = stats.binom.cdf(hits, n, self.nominal)
+        # one-sided also where both sides count, so that one limit serves all
+        chance = {"equal": min(above, below), "most": above, "least": below}.get(self.rule, np.nan)
         return {
             "quantity": self.quantity, "method": self.method, "nominal": self.nominal,
-            "rule": self.rule, "rate": value, "mc_se": float(np.sqrt(inside * (1 - inside) / n)),
-            "n": n, "errors_beyond": worse, "outside": bool(worse > BAND),
+            "rule": self.rule, "rate": hits / n, "n": n,
+            "mc_se": float(np.sqrt(inside * (1 - inside) / n)),
+            "chance": chance, "outside": bool(chance < MARKED),
         }  # fmt: skip
 
 
@@ -188,18 +192,18 @@ def sentences(table: pd.DataFrame) -> list[str]:
     """What lies outside its error band, in words."""
     ours = table[(table["method"] == OURS) & (table["rule"] != "")]
     outside = ours[ours["outside"]]
-    expected = (ours["rule"].map({"equal": 0.0455}).fillna(0.0228)).sum()
+    expected = MARKED * (len(ours) + (ours["rule"] == "equal").sum())
     said = [
         f"Of {len(ours)} rates of rsacompare, {len(outside)} lie outside {BAND:g} Monte-Carlo "
-        f"errors (about {expected:.0f} would by chance, if all were exactly at their nominal level)"
+        f"errors (at most {expected:.0f} would by chance, were all exactly at their nominal level)"
         + ("." if outside.empty else ", marked *:")
     ]
     for _, r in outside.iterrows():
-        far = ", too far for chance" if r["errors_beyond"] > FAR else ""
+        far = ", too far for chance" if r["chance"] < FAR else ""
         said.append(
             f"{r['design']}, {r['metric']}: {WORDS.get(r['quantity'], r['quantity'])} at "
             f"{shown(r['nominal'], 2)}: {shown(r['rate'])} ± {shown(r['mc_se'])} "
-            f"({r['errors_beyond']:.1f} errors beyond{far})."
+            f"(chance {r['chance']:.2g}{far})."
         )
     return said
 
