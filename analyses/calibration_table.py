@@ -82,6 +82,20 @@ def rates(simulations: pd.DataFrame, truths: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def standard_errors(simulations: pd.DataFrame) -> pd.DataFrame:
+    """Root mean square of our standard errors over the sd of the differences that they are of.
+
+    Below 1 an interval is too narrow; a line per design and metric, a column per scenario.
+    """
+    grouped = simulations.groupby(["design", "metric", "scenario"], sort=False)
+    ratio = grouped["se"].agg(lambda se: np.sqrt(np.mean(se**2))) / grouped["difference"].std()
+    n = grouped["difference"].count()
+    text = ratio.map(lambda r: f"{r:.2f}") + (ratio / np.sqrt(2 * n)).map(lambda e: f" ± {e:.2f}")
+    wide = text.unstack("scenario").reindex(columns=["null", "equal", "closer"])
+    order = list(dict.fromkeys(zip(simulations["design"], simulations["metric"], strict=True)))
+    return wide.loc[order].fillna("").reset_index()
+
+
 def _judged(design: str, metric: str, scenario: str, t: pd.DataFrame, true: float) -> list[Judged]:
     found = []
     exact = "most" if design == "no split" else "equal"  # that null is widened to an upper bound
@@ -331,6 +345,9 @@ def write(out: str | Path, simulations: pd.DataFrame, truths: pd.DataFrame) -> s
             "remove raw/ to measure one."
         )
     people = tables(table)
+    people["Standard error of rsacompare over the true standard deviation"] = standard_errors(
+        simulations
+    )
     text = ["# Calibration", *about, *(f"## {k}\n\n{_markdown(t)}" for k, t in people.items())]
     (out / "calibration.md").write_text("\n\n".join(text) + "\n")
     (out / "readme.md").write_text(readme(table) + "\n")

@@ -146,7 +146,7 @@ def _made(n, scale, seed=0):
                     "design": "made", "scenario": scenario, "metric": "rsa", "code": "x",
                     "simulation": np.arange(n), "p_null": rng.uniform(size=n) * scale,
                     "p_fwer": rng.uniform(size=n) * scale, "difference": d, "dof": 1e6,
-                    "low": low, "high": high, "p": p, "dual_se": scale * 0.05,
+                    "se": scale * 0.05, "low": low, "high": high, "p": p, "dual_se": scale * 0.05,
                     "verdict": np.where(p < 0.05, np.where(d > 0, "a", "b"), "undecided"),
                     "a_low": low, "a_high": high, "b_low": 0.0, "b_high": 0.0,
                     "paired_low": low, "paired_high": high, "paired_low99": d - wide,
@@ -225,6 +225,8 @@ def test_page_and_tables_are_written(tmp_path):
     assert "| made | rsa |" in text
     assert " * |" in text
     assert "lie outside" in said
+    ratio = report.standard_errors(_made(20_000, 0.7)[0]).loc[0, "equal"]
+    assert float(ratio.split()[0]) == pytest.approx(0.7, abs=0.011)
     page = (tmp_path / "index.html").read_text()
     assert "calibration.svg" in page
     assert (tmp_path / "calibration.svg").stat().st_size > 10_000
