@@ -19,7 +19,7 @@ import rsacompare as rc
 from rsacompare.datasets import phantom
 
 pytestmark = pytest.mark.slow
-N = 60
+N = 100
 METRICS = ("decoding", "rsa", "encoding")
 PAIRINGS = ("mean", "depth", "best")
 LAYERS = ("cnn1", "cnn8", "conv1", "predictions")
