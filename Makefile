@@ -34,7 +34,7 @@ test: $(VENV)/.installed-test check  ## install what tests need, check style and
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test  ## the long tests: calibration and full sizes
-	$(PYTEST) -q -n 2 -m slow
+	$(PYTEST) -q -n 2 --dist loadfile -m slow
 
 .PHONY: studies
 studies: $(VENV)/.installed  ## every study in analyses/
@@ -50,8 +50,8 @@ bench-full: $(VENV)/.installed-test  ## the same at full size
 	$(BIN)/python tests/benchmarks/run.py --full
 
 .PHONY: calibration
-calibration: $(VENV)/.installed-test  ## false-positive rates and coverage on simulations, long
-	$(PYTEST) -n 2 -rA tests/calibration
+calibration: $(VENV)/.installed-test  ## false-positive rates, coverage and power, 1000 simulations a row: one to two hours on two cores; resumes
+	$(ONE_THREAD) $(BIN)/python analyses/calibration.py --simulations 1000 --jobs 2 --out reports/calibration
 
 .PHONY: format
 format: $(VENV)/.installed-test  ## rewrite the code in the project's style
