@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from rsacompare.inference.inferred import Beside, Inferred
 
@@ -40,7 +38,7 @@ def beside(inferred: Inferred) -> Beside:
 def _extra(inferred: Inferred, rows: list[dict[str, Any]], a: str, b: str) -> dict[str, Any]:
     options, unit = inferred.options, inferred.meaning.get("unit") or "score"
     alpha = 1 - options.confidence
-    inner = np.array([tested_interval(entry, alpha) for entry in rows])
+    inner = np.array([entry["tested"] for entry in rows])
     bound = np.array([entry["bound"] for entry in rows])
     words = {"a": a, "b": b}
     roles = {
@@ -80,27 +78,3 @@ def _extra(inferred: Inferred, rows: list[dict[str, Any]], a: str, b: str) -> di
         "inner_label": f"{inside} % interval of the equivalence tests",
         "range_label": "equivalence range",
     }
-
-
-def tested_interval(entry: Mapping[str, Any], alpha: float) -> tuple[float, float]:
-    """The 1 − 2α interval of a row: inside ± bound just when its p of equivalence is below α.
-
-    The tests compare D − bound and D + bound with 0, each with its own standard error since the
-    bound is a statistic of the same draws. So D + t·SE(D − bound) < bound just when the upper test
-    rejects, and likewise below. With a bound that is known both are the standard error of D, and
-    this is the plain 1 − 2α interval of the difference.
-
-    Parameters
-    ----------
-    entry : mapping
-        A row of `table.contrast_table`.
-    alpha : float
-
-    Returns
-    -------
-    (low, high)
-        NaN where nothing was tested.
-    """
-    below, above = entry["se_bounds"]
-    t = stats.t.ppf(1 - alpha, entry["dof"])
-    return entry["difference"] - t * above, entry["difference"] + t * below

@@ -122,6 +122,9 @@ def infer(
     of freedom = smallest number of resampled levels − 1. They are conditional on the fitted
     models.
     """
+    for name, listed in (("sources", sources), ("hierarchy", hierarchy)):
+        if isinstance(listed, str):
+            raise ProtocolError(f"{name} is a list of names, as ['{listed}'], not the text alone")
     options = Options(
         n_bootstrap, n_permutations, resample.as_seed(random_state), confidence,
         equivalence_bound, n_splits, None if sources is None else tuple(sources), interval,

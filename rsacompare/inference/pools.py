@@ -242,6 +242,19 @@ def _decide(names: list[str], torn: bool, exchange: str) -> tuple[bool, str]:
     return True, ""
 
 
+def are_levels(names: Iterable[str], exchange: str) -> bool:
+    """Whether categories, one per scored stimulus and "" where unknown, are the levels of chance.
+
+    As long as no fold divides them.
+
+    Examples
+    --------
+    >>> are_levels(["a", "a", "b", "b"], "auto"), are_levels([*"aabbccddeeffgghh"], "auto")
+    (False, True)
+    """
+    return _decide(list(names), False, exchange)[0]
+
+
 def level_notes(metric: str, found: Iterable[Pool], permuted: bool = True) -> list[str]:
     """How stimuli that are nested in something were drawn, for the pages.
 

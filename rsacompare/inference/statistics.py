@@ -44,12 +44,20 @@ class Options:
             if getattr(self, name) not in known:
                 raise ProtocolError(plugins.unknown(name, getattr(self, name), known))
         for name, least in (("n_bootstrap", 10), ("n_permutations", 1), ("n_splits", 1)):
-            if getattr(self, name) < least:
-                raise ProtocolError(f"{name} must be at least {least}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise ProtocolError(f"{name}: a whole number is expected, got {value!r}")
+            if value < least:
+                raise ProtocolError(f"{name} must be at least {least}, got {value}")
         if not 0 < self.confidence < 1:
             raise ProtocolError(f"confidence must lie between 0 and 1, got {self.confidence}")
         if not self.equivalence_bound > 0:
             raise ProtocolError(f"equivalence_bound must be positive, got {self.equivalence_bound}")
+        if self.sources is not None and not self.sources:
+            raise ProtocolError(
+                "sources names nothing to resample; leave it out for all that there are, or name "
+                f"some of {', '.join(bootstrap.ORDER)}"
+            )
         for source in self.sources or ():
             if source not in bootstrap.ORDER:
                 raise ProtocolError(plugins.unknown("source", source, bootstrap.ORDER))

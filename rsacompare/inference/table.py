@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -92,7 +93,7 @@ def _contrast_row(
             f"some layers have no score in {', '.join(unpaired)}: the networks would be compared "
             "on different subjects"
         )
-    bound, p_equivalence, se_bounds, note = _equivalence(
+    bound, p_equivalence, tested, note = _equivalence(
         row, r, function, found, statistics, levels, options
     )
     difference, p = float(found.value), float(found.p)
@@ -110,7 +111,7 @@ def _contrast_row(
         "network_a": row.a, "layer_a": layer_a, "network_b": row.b, "layer_b": layer_b,
         "difference": difference, "ci_low": float(found.low), "ci_high": float(found.high), "p": p,
         "p_equivalence": p_equivalence, "se": float(found.se), "dof": found.dof, "bound": bound,
-        "se_bounds": se_bounds, "note": "; ".join(notes),
+        "tested": tested, "note": "; ".join(notes),
     }  # fmt: skip
 
 
@@ -143,8 +144,11 @@ def _equivalence(
 ) -> tuple[float, float, tuple[float, float], str]:
     """Half width of the equivalence range, p of equivalence, and why there is none.
 
-    The third are the standard errors of difference − bound and difference + bound. The ceiling is
-    the ROI's lower one, averaged over the layers of both networks.
+    The third is the 1 − 2α interval that the two tests make: inside ± bound just when p is below
+    α. The tests compare D − bound and D + bound with 0, the bound being a statistic of the same
+    draws; so its upper end is that of D − bound, moved by the bound, and its lower end that of
+    D + bound, moved back. With a bound that is known it is the plain 1 − 2α interval of D. The
+    ceiling is the ROI's lower one, averaged over the layers of both networks.
     """
     unknown = (np.nan, np.nan)
     share = options.equivalence_bound
@@ -158,15 +162,20 @@ def _equivalence(
     bound = share * float(held.value)
     if not held.low > 0:
         return bound, np.nan, unknown, "no equivalence test: the interval of the ceiling reaches 0"
+    if not np.isfinite(difference.value):
+        return bound, np.nan, unknown, ""
+    # at 0.5 or less there is no interval of 1 − 2α
+    inner = replace(options, confidence=max(2 * options.confidence - 1, 1e-9))
     below, above = (
-        estimate(partial(_shifted, function, roof, by), statistics, levels, options)
+        estimate(partial(_shifted, function, roof, by), statistics, levels, inner)
         for by in (-share, share)
     )
+    tested = (float(above.low) - bound, float(below.high) + bound)
     if options.interval != "t":
-        return bound, float(np.maximum(below.less, above.greater)), unknown, ""
+        return bound, float(np.maximum(below.less, above.greater)), tested, ""
     dof = np.asarray(difference.dof)
     p = contrast.tost(np.asarray(difference.value), np.asarray(bound), below.se, above.se, dof)
-    return bound, float(p), (float(below.se), float(above.se)), ""
+    return bound, float(p), tested, ""
 
 
 def _shifted(function: Function, roof: Function, by: float, values: Values) -> np.ndarray:

@@ -244,13 +244,16 @@ class TargetEvidence(Evidence):
     def take(self, targets: np.ndarray) -> TargetEvidence:
         """The same evidence for some of the targets."""
         noise = self.noise_variance
-        return replace(
+        taken = replace(
             self,
             observed=self.observed[:, targets],
             predicted=self.predicted[:, targets],
             noise_variance=None if noise is None else noise[:, targets],
             _profile=None,
         )
+        # no fields of the dataclass: what `compare` told of the stimuli
+        taken.category, taken.segment = self.category, self.segment
+        return taken
 
 
 def no_ceiling(weights: np.ndarray | None, target_weights: np.ndarray | None) -> np.ndarray:

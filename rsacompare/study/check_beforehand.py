@@ -62,7 +62,8 @@ def beforehand(
     found = Beforehand()
     chosen = _chosen(check, metrics, rsa)
     networks = networks_of(activations)
-    made = designs(check, subjects, tree, networks, rsa, seed)
+    exchange = inference.get("exchange") or "auto"
+    made = designs(check, subjects, tree, networks, rsa, seed, exchange)
     power = check_power.power(
         made,
         networks,

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from rsacompare.errors import RsacompareError
+from rsacompare.inference import pools
 from rsacompare.kernels import dissimilarity
 from rsacompare.metrics.evidence import Metric
 from rsacompare.schema import trees
@@ -65,12 +66,13 @@ def designs(
     networks: Networks,
     rsa: Metric,
     seed: int,
+    exchange: str = "auto",
 ) -> Designs:
-    """What a study of each ROI is made of, from what a check measured."""
+    """What a study of each ROI is made of, from what a check measured; `exchange` as in `infer`."""
     found = Designs()
     for roi in check["roi"].values.astype(str).tolist():
         own = [one for one in subjects if roi in one.rois and len(one.scored)]
-        why = _unusable(own, roi, tree)
+        why = _unusable(own, roi, tree, exchange)
         if not why:
             made = _design(own, networks)
             numbers = check.sel(roi=roi, subject=[one.subject for one in own])
@@ -82,7 +84,7 @@ def designs(
     return found
 
 
-def _unusable(own: list[Measured], roi: str, tree: xr.DataTree) -> str:
+def _unusable(own: list[Measured], roi: str, tree: xr.DataTree, exchange: str) -> str:
     if not own:
         return "no subject has usable data"
     if len({one.kind for one in own}) > 1:
@@ -94,9 +96,28 @@ def _unusable(own: list[Measured], roi: str, tree: xr.DataTree) -> str:
         return "subjects were scored on different stimuli"
     if any("time_block" in tree[one.subject].to_dataset().coords for one in own):
         return "its stimuli follow each other in time, and independent ones are simulated"
+    if pools.are_levels(_categories(own, tree), exchange):
+        return (
+            "its stimuli are nested in categories, which are drawn as wholes, and independent "
+            "stimuli are simulated (exchange = 'stimuli' draws single ones)"
+        )
     if any({"train", "test"} & one.counts.keys() == {"train"} for one in own):
         return "there is no test split"
     return ""
+
+
+def _categories(own: list[Measured], tree: xr.DataTree) -> list[str]:
+    """The category of each scored stimulus, "" where it has none or several."""
+    found: dict[str, str] = {}
+    for one in own:
+        data = tree[one.subject].to_dataset()
+        if "category" not in data.coords:
+            continue
+        scored = np.isin(data["stimulus_id"].values.astype(str), one.scored)
+        named = (data[c].values[scored].astype(str).tolist() for c in ("stimulus_id", "category"))
+        for stimulus, category in zip(*named, strict=True):
+            found[stimulus] = category if found.get(stimulus, category) == category else ""
+    return [found.get(i, "") for i in sorted({i for one in own for i in one.scored.tolist()})]
 
 
 def _design(own: list[Measured], networks: Networks) -> Design:

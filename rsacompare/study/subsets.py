@@ -23,7 +23,7 @@ from rsacompare.metrics.evidence import (
 )
 from rsacompare.schema import labels
 from rsacompare.schema.results import Cell, Comparison
-from rsacompare.study.cells import CellCache, Layer, Region, plan
+from rsacompare.study.cells import LABELS, CellCache, Layer, Region, plan
 from rsacompare.study.compare import fill_cells, scores_of
 
 Layers = Mapping[str, Layer]
@@ -182,16 +182,22 @@ def leave_out(evidence: Evidence, ids: np.ndarray) -> Evidence:
         return evidence
     if keep.sum() < FEWEST_STIMULI:
         raise DataError(f"{int(keep.sum())} scored stimuli are left, too few")
-    block = None if evidence.block is None else np.asarray(evidence.block)[keep]
-    common: dict[str, Any] = {"stimulus_id": evidence.stimulus_id[keep], "block": block}
+    fresh = _of_stimuli(evidence, keep)
+    for name in LABELS:  # what the stimuli are nested in; no field of every kind of evidence
+        held = getattr(evidence, name)
+        setattr(fresh, name, None if held is None else np.asarray(held)[keep])
+    return fresh
+
+
+def _of_stimuli(evidence: Evidence, keep: np.ndarray) -> Evidence:
+    common: dict[str, Any] = {"stimulus_id": evidence.stimulus_id[keep], "block": None}
     if isinstance(evidence, PairEvidence):
         n = len(keep)
         i, j = np.triu_indices(n, 1)
         pairs = keep[i] & keep[j]
-        fresh: Evidence = replace(
+        return replace(
             evidence, network=evidence.network[pairs], brain=evidence.brain[pairs], **common
         )
-        return fresh
     assert isinstance(evidence, TargetEvidence)
     rows: dict[str, Any] = {
         "observed": evidence.observed[keep],

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 import rsacompare as rc
-from rsacompare.inference import inclusion
 from rsacompare.metrics.evidence import Meaning
 from rsacompare.schema.results import iter_extras
 
@@ -48,12 +47,18 @@ def plots(result):
     ]
 
 
+@pytest.mark.parametrize("interval", ["t", "percentile", "bca"])
 @pytest.mark.parametrize("bound", [0.02, 0.05, 0.1, 0.3])
-def test_thick_interval_lies_in_the_range_just_when_the_tests_reject(product_comparison, bound):
+def test_thick_interval_lies_in_the_range_just_when_the_tests_reject(
+    product_comparison, bound, interval
+):
     comparison = with_ceiling(
         product_comparison(networks(0.03), meaning=Meaning("product", unit="units of it")), 1.0, 0.5
     )
-    result = rc.infer(comparison, n_bootstrap=300, n_permutations=5, equivalence_bound=bound)
+    result = rc.infer(
+        comparison, n_bootstrap=300, n_permutations=5, equivalence_bound=bound, interval=interval,
+        sources=None if interval == "t" else ["stimuli"],
+    )  # fmt: skip
     rows = rc.tables(result)["contrasts"]
     found = plots(result)
     assert [e["title"].split("between ")[1][:7] for e, _ in found] == ["a and b", "a and c",
@@ -65,7 +70,8 @@ def test_thick_interval_lies_in_the_range_just_when_the_tests_reject(product_com
             roles["inner_high"] < roles["range_high"]
         )
         np.testing.assert_array_equal(inside, own["p_equivalence"].to_numpy() < 0.05)
-        if (a, b) == ("a", "b"):
+        assert np.isfinite(roles["inner_low"]).all()
+        if (a, b, interval) == ("a", "b", "t"):
             assert inside.sum() == {0.02: 0, 0.05: 2, 0.1: 3, 0.3: 3}[bound]
         np.testing.assert_allclose(roles["estimate"], own["difference"])
         np.testing.assert_allclose(roles["low"], own["ci_low"])
@@ -76,10 +82,42 @@ def test_thick_interval_lies_in_the_range_just_when_the_tests_reject(product_com
         assert "90 % interval" in extra["inner_label"]
 
 
-def test_with_a_known_bound_it_is_the_plain_interval_of_half_the_error():
-    entry = {"se_bounds": (0.1, 0.1), "dof": 4.0, "difference": 0.3}
-    half = stats.t.ppf(0.95, 4) * 0.1
-    assert inclusion.tested_interval(entry, 0.05) == pytest.approx((0.3 - half, 0.3 + half))
+def test_with_a_known_bound_it_is_the_plain_interval_of_half_the_error(product_comparison):
+    comparison = with_ceiling(product_comparison(networks(0.03)), 1.0, 0.0)
+    result = rc.infer(comparison, ("a", "b"), n_bootstrap=300, n_permutations=5)
+    ((_, roles),) = plots(result)
+    shorter = stats.t.ppf(0.95, 5) / stats.t.ppf(0.975, 5)
+    for end in ("low", "high"):
+        half = shorter * (roles[end] - roles["estimate"])
+        np.testing.assert_allclose(roles[f"inner_{end}"], roles["estimate"] + half)
+
+
+def test_the_percentile_interval_of_a_known_bound_is_that_of_the_draws(product_comparison):
+    comparison = with_ceiling(product_comparison(networks(0.03)), 1.0, 0.0)
+    result = rc.infer(
+        comparison, ("a", "b"), n_bootstrap=300, n_permutations=5, interval="percentile",
+        sources=["stimuli"],
+    )  # fmt: skip
+    ((_, roles),) = plots(result)
+    boot = result["boot"].sel(metric="product").isel(roi=0)
+    draws = [boot[result["network"].values == n].mean("layer").values for n in ("a", "b")]
+    ends = np.quantile(draws[0].astype(float) - draws[1], [0.05, 0.95])
+    at = roles["panel"].tolist().index("mean over layers")
+    np.testing.assert_allclose([roles["inner_low"][at], roles["inner_high"][at]], ends, atol=1e-6)
+
+
+@pytest.mark.parametrize("interval", ["t", "percentile", "bca"])
+def test_networks_of_different_subjects_are_never_equivalent(product_comparison, interval):
+    nets = networks(0.0, noise=0.01)
+    nets["a"][0, 2] = np.nan  # one subject has no score in one layer
+    result = rc.infer(
+        with_ceiling(product_comparison(nets), 1.0, 0.0), ("a", "b"), n_bootstrap=100,
+        n_permutations=5, sources=["stimuli"], interval=interval,
+    )  # fmt: skip
+    row = rc.tables(result)["contrasts"].query("pairing == 'mean'").iloc[0]
+    assert np.isnan(row["difference"])
+    assert np.isnan(row["p_equivalence"])
+    assert row["verdict"] == "undecided"
 
 
 def test_no_ceiling_no_plot(product_comparison):

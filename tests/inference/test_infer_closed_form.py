@@ -301,3 +301,20 @@ def test_rows_with_a_baseline_are_corrected_by_themselves(product_comparison):
     real = found[1][found[1]["network_b"] == "b"]
     assert set(found[1]["network_b"]) == {"b", "c"}
     assert real["p_fwer"].tolist() == found[0]["p_fwer"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"sources": []}, "sources names nothing to resample"),
+        ({"sources": "stimuli"}, r"sources is a list of names, as \['stimuli'\]"),
+        ({"hierarchy": "V1"}, r"hierarchy is a list of names, as \['V1'\]"),
+        ({"n_bootstrap": 50.5}, "n_bootstrap: a whole number is expected, got 50.5"),
+        ({"n_permutations": "99"}, "n_permutations: a whole number is expected, got '99'"),
+        ({"n_splits": True}, "n_splits: a whole number is expected, got True"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(product_comparison, option, said):
+    ones = {"a": np.ones((1, 3, 8)), "b": np.ones((1, 3, 8))}
+    with pytest.raises(ProtocolError, match=said):
+        rc.infer(product_comparison(ones), **{"n_bootstrap": 10, "n_permutations": 5} | option)

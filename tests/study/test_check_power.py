@@ -189,3 +189,20 @@ def test_components_of_variance_give_the_se_of_a_larger_study(metric, varied):
     direct = np.sqrt(np.mean([s.variance[0] for s in studies]))
     told = rows[varied, 2]["se"]
     assert 0.88 < told / direct < (1.12 if varied == "subjects" else 1.25)
+
+
+def test_no_number_where_categories_are_drawn_as_wholes(quick):
+    """Sixteen stimuli of eight kinds are eight levels of chance, not sixteen."""
+    brain = made()
+    kinds = [f"k{int(i[1:]) // 2}" for i in brain["s0"]["stimulus_id"].values.tolist()]
+    for subject, node in list(brain.children.items()):
+        marked = node.to_dataset().assign_coords(category=("presentation", kinds))
+        brain[subject] = type(brain)(marked)
+    options = {"power": True, "metrics": ["rsa"]}
+    (told,) = notes(rc.check(brain, **options))
+    assert "nested in categories" in told
+    single = rc.check(brain, **options, inference={"exchange": "stimuli"})
+    plain = rc.check(made(), **options)
+    assert not notes(single)
+    np.testing.assert_array_equal(single["power_smallest"], plain["power_smallest"])
+    assert np.isfinite(plain["power_smallest"]).all()

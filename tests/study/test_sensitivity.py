@@ -315,3 +315,25 @@ def test_a_specification_that_fails_says_why_and_the_others_stand(data):
     assert failed["note"].tolist() == ["2 scored stimuli are left, too few"] * 2
     assert rows.loc[rows["changed"] == "reference", "difference"].notna().all()
     assert "no other specification could be scored" in answer(found)[0]
+
+
+@pytest.mark.parametrize("choice", ["stimuli", "units"])
+@pytest.mark.parametrize("metric", ["rsa", "decoding"])
+def test_categories_stay_the_levels_of_chance(metric, choice):
+    acts, brain = scene(seed=1)
+    kind = {name: f"k{i % 10}" for i, name in enumerate(IDS)}  # ten kinds of four
+    marked = brain.copy()
+    for subject, node in brain.children.items():
+        held = node.to_dataset()
+        names = [kind.get(i, "trained") for i in held["stimulus_id"].values.tolist()]
+        marked[subject] = type(brain)(held.assign_coords(category=("presentation", names)))
+    gone = [i for i in IDS if kind[i] == "k0"]  # nine kinds of four are left
+    options = OFF | DRAWS | ({"unit_draws": 1} if choice == "units" else {})
+    found = rc.sensitivity(acts, marked, metric, leave_out={"k0": gone}, **options)
+    if choice == "stimuli":
+        judge = fresh(acts, without_stimuli(marked, gone), metric)
+        agree(found, judge, "V1", changed="stimuli")
+        assert rc.tables(found)["specifications"]["dof"].tolist() == [4.0] * 4
+    else:
+        rows = rc.tables(found)["specifications"].set_index(["roi", "changed"])
+        assert rows.loc[("V1", "units"), "n_stimuli"] == 10  # kinds, as in the reference
