@@ -331,6 +331,8 @@ def sensitivity_of(
             pool=pool,
             n_bootstrap=asked.n_bootstrap,
             confidence=study.inference.confidence,
+            sources=study.inference.sources,
+            exchange=study.inference.exchange,
             n_jobs=n_jobs,
             random_state=study.random_state,
             store=folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,8 @@ def differences(
     n_bootstrap: int,
     confidence: float = 0.95,
     random_state: int = 0,
+    sources: Sequence[str] | None = None,
+    exchange: str = "auto",
 ) -> list[Difference]:
     """The difference a − b per ROI with the interval and p that `infer` gives it.
 
@@ -52,7 +55,7 @@ def differences(
     metric : str
     pair : (a, b)
     pairing : {"mean", "depth"}
-    n_bootstrap, confidence, random_state
+    n_bootstrap, confidence, random_state, sources, exchange
         As in `infer`; with equal numbers the result is equal too.
 
     Returns
@@ -68,12 +71,14 @@ def differences(
     if pairing not in PAIRINGS:
         raise ProtocolError(f"pairing '{pairing}'; there are {' and '.join(PAIRINGS)}")
     options = Options(
-        n_bootstrap, 1, resample.as_seed(random_state), confidence, 0.1, 1, None
-    )  # no permutation, equivalence or split is looked at
+        n_bootstrap, 1, resample.as_seed(random_state), confidence, 0.1, 1,
+        None if sources is None else tuple(sources), exchange=exchange,
+    )  # fmt: skip
+    # no permutation, equivalence or split is looked at
     scores = comparison.scores
     better = 1 if meanings(scores)[metric]["higher_is_better"] else -1
     with threadpool_limits(limits=1):
-        family = arrange(comparison, metric, better)
+        family = arrange(comparison, metric, better, exchange)
         # ceilings take most of the time of some metrics, and serve equivalence alone
         family.ceiling_groups = {roi: [] for roi in family.rois}
         depth_of = dict(zip(scores["layer"].values, scores["depth"].values, strict=True))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import xarray as xr
 from scipy import stats
 
 from rsacompare.inference.bootstrap import Sources, corrected_variance
@@ -18,7 +17,7 @@ STEPS = 100  # doublings and halvings: to the last bit
 
 
 def beside(inferred: Inferred) -> Beside:
-    """Fills `fraction` and `fraction_ci`, and gives the table of the file `fractions_<metric>.csv`.
+    """Fills `fraction` and `fraction_ci`.
 
     The fraction of a cell is (score − chance) / (lower ceiling − chance), of group means: a ratio
     of means over subjects and targets, not a mean of ratios. NaN where there is no ceiling, where
@@ -54,7 +53,7 @@ def beside(inferred: Inferred) -> Beside:
             ratio = top(statistics.observed) / roof.value
         value[r] = np.where(usable, ratio, np.nan)
         bounds[r] = np.where(usable[:, None], np.stack([low, high], axis=-1), np.nan)
-    return Beside({"fraction": value, "fraction_ci": bounds}, _table(inferred, value, bounds))
+    return Beside({"fraction": value, "fraction_ci": bounds})
 
 
 def _above(r: int, chance: float, better: int, which: int, values: Values) -> np.ndarray:
@@ -145,31 +144,3 @@ def _moments(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     enough = count >= 0.9 * len(a)
     first, cross, second = (np.where(enough, v, np.nan) for v in found)
     return first, cross, second
-
-
-def _table(inferred: Inferred, value: np.ndarray, bounds: np.ndarray) -> list[dict[str, object]]:
-    """A file with a row per cell that has a fraction."""
-    family = inferred.family
-    cells = [(r, i) for r, i in np.ndindex(value.shape) if np.isfinite(value[r, i])]
-    if not cells:
-        return []
-    columns = {
-        "network": [str(family.network[i]) for _, i in cells],
-        "layer": [family.layers[i].split("/", 1)[1] for _, i in cells],
-        "roi": [family.rois[r] for r, _ in cells],
-        "fraction": [float(value[r, i]) for r, i in cells],
-        "ci_low": [float(bounds[r, i, 0]) for r, i in cells],
-        "ci_high": [float(bounds[r, i, 1]) for r, i in cells],
-    }
-    return [
-        {
-            "kind": "table",
-            "metric": family.metric,
-            "title": "Share of the noise ceiling",
-            "caption": "(score − chance) / (lower noise ceiling − chance), with an interval that "
-            "covers the ceiling's uncertainty too.",
-            "arrays": {k: xr.DataArray(v, dims="row") for k, v in columns.items()},
-            "file": f"fractions_{family.metric}",
-            "shown": 0,
-        }
-    ]

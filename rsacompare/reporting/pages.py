@@ -35,7 +35,10 @@ from rsacompare.schema.sensitivity import is_sensitivity
 DATA_KEYS = (
     "name", "title", "description", "citation", "licence", "n_subjects", "rois", "n_stimuli", "kind"
 )  # fmt: skip
-FILES = ("scores.csv", "summary.csv", "contrasts.csv", "results.nc", "provenance.json")
+FILES = (
+    "scores.csv", "summary.csv", "contrasts.csv", "summary_more.csv", "contrasts_more.csv",
+    "results.nc", "provenance.json",
+)  # fmt: skip
 
 
 def report(
@@ -89,7 +92,7 @@ def report(
         context = _metric_context(reading, metric, folder, Path(pages[metric]).stem)
         html = environment.get_template("metric.html.j2").render(**shared, **context)
         written[folder / pages[metric]] = html
-    names = (*FILES[:3], *(f"{name}.csv" for name in extra_tables(data)), *FILES[3:])
+    names = (*FILES[:5], *(f"{name}.csv" for name in extra_tables(data)), *FILES[5:])
     written[folder / "index.html"] = environment.get_template("index.html.j2").render(
         **shared, **_index_context(reading, folder), files=files_there(names, files_in or out)
     )

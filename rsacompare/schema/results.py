@@ -57,6 +57,7 @@ CONTRAST_COLUMNS = (
     "p_equivalence",
     "verdict",
 )
+SUMMARY_EXTRAS = ("p_null_step", "p_null_bh", "p_null_by", "fraction")
 CONTRAST_EXTRAS = (  # kept beside these in results.nc; NaN or "" where there is none
     "se",
     "dof",
@@ -250,8 +251,34 @@ def _long(data: xr.Dataset, order: tuple[str, ...]) -> pd.DataFrame:
 
 
 def write_tables(result: xr.Dataset, folder: str | Path) -> list[Path]:
-    """Write the three CSV files into `folder`, and the tables among the extras that have a file."""
-    return store.write_tables(tables(result) | extra_tables(result), folder)
+    """Write the CSV files into `folder`: the three tables, what stands beside them, extras."""
+    every = tables(result) | checks_beside(result) | extra_tables(result)
+    return store.write_tables(every, folder)
+
+
+def checks_beside(result: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """What results hold of each cell and contrast beside the columns of the three tables.
+
+    Returns
+    -------
+    dict
+        `summary_more` (p by step-down and false discovery rates, share of the ceiling) and
+        `contrasts_more` (standard error, own null, sign flips, Bayes factor, …), rows as in
+        `summary` and `contrasts`.
+    """
+    held = [name for name in SUMMARY_EXTRAS if name in result]
+    cells = result[["mean_score", *held]].assign(
+        {f"fraction_{end}": result["fraction_ci"].sel(ci_bound=bound, drop=True)
+         for end, bound in (("low", "lower"), ("high", "upper")) if "fraction_ci" in result}
+    )  # fmt: skip
+    summary = _long(cells, ("metric", "layer", "roi"))
+    summary = summary[summary["mean_score"].notna()].reset_index(drop=True)
+    names = ["metric", "network", "layer", "roi"]
+    rest = [c for c in summary if str(c) in SUMMARY_EXTRAS or str(c).startswith("fraction")]
+    keys = ("metric", "roi", "pairing", "network_a", "layer_a", "network_b", "layer_b")
+    columns = [c for c in (*keys, *CONTRAST_EXTRAS) if f"contrast_{c}" in result]
+    contrasts = pd.DataFrame({c: result[f"contrast_{c}"].values for c in columns})
+    return {"summary_more": summary[names + rest], "contrasts_more": contrasts}
 
 
 def extra_tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:

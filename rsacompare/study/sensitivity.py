@@ -49,6 +49,8 @@ def sensitivity(
     pool: xr.DataTree | None = None,
     n_bootstrap: int = 200,
     confidence: float = 0.95,
+    sources: Sequence[str] | None = None,
+    exchange: str = "auto",
     n_jobs: int = 1,
     random_state: int | None = 0,
     store: str | Path | None = None,
@@ -86,6 +88,8 @@ def sensitivity(
     n_bootstrap : int
         Draws of each interval; a few hundred will do.
     confidence : float
+    sources, exchange
+        As for `rsacompare.infer`.
     n_jobs : int
         Threads; results are bitwise the same for any number.
     random_state : int or None
@@ -152,6 +156,8 @@ def sensitivity(
         crossed=crossed,
         n_bootstrap=n_bootstrap,
         confidence=confidence,
+        sources=None if sources is None else tuple(sources),
+        exchange=exchange,
         seed=seed,
     )
     _, not_applicable = plan(made, layers, regions)

@@ -75,6 +75,8 @@ class Plan:
     crossed: bool
     n_bootstrap: int
     confidence: float
+    sources: tuple[str, ...] | None
+    exchange: str
     seed: int
 
     def described(self) -> dict[str, Any]:

@@ -265,6 +265,8 @@ class Analysis:
                 self.asked.pairing,
                 n_bootstrap=self.asked.n_bootstrap,
                 confidence=self.asked.confidence,
+                sources=self.asked.sources,
+                exchange=self.asked.exchange,
                 random_state=self.asked.seed,
             )
         except RsacompareError as err:
@@ -309,7 +311,7 @@ class Analysis:
         ids = None if one.stimuli is None else asked.sets[one.stimuli].tolist()
         return digest(
             FORMAT, self._data, _key(one), ids, asked.pair, asked.pairing,
-            asked.n_bootstrap, asked.confidence, asked.seed,
+            asked.n_bootstrap, asked.confidence, asked.sources, asked.exchange, asked.seed,
         )  # fmt: skip
 
     @cached_property

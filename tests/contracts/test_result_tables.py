@@ -109,8 +109,9 @@ def test_contrasts_are_copied_column_by_column(result):
 
 def test_csv_and_netcdf_round_trip(result, tmp_path):
     written = results.write_tables(result, tmp_path)
-    assert [p.name for p in written] == ["scores.csv", "summary.csv", "contrasts.csv"]
-    frames = results.tables(result)
+    three, more = ["scores", "summary", "contrasts"], ["summary_more", "contrasts_more"]
+    assert [p.stem for p in written] == [*three, *more]
+    frames = results.tables(result) | results.checks_beside(result)
     for path in written:
         pd.testing.assert_frame_equal(pd.read_csv(path), frames[path.stem])
     store.write_netcdf(result, tmp_path / "results.nc")

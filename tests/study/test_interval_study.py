@@ -87,15 +87,23 @@ def test_fractions_are_shown_and_written(studentised):
     bounds = result["fraction_ci"]
     low, high = bounds.sel(ci_bound="lower"), bounds.sel(ci_bound="upper")
     assert ((low < high) | ~np.isfinite(low)).all()
-    table = pd.read_csv(out / "fractions_encoding.csv")
-    assert list(table.columns) == ["network", "layer", "roi", "fraction", "ci_low", "ci_high"]
-    row = table.iloc[0]
+    table = pd.read_csv(out / "summary_more.csv")
+    assert table.columns.tolist() == [
+        "metric", "network", "layer", "roi", "p_null_step", "p_null_bh", "p_null_by", "fraction",
+        "fraction_low", "fraction_high",
+    ]  # fmt: skip
+    row = table[table["metric"] == "encoding"].iloc[0]
     cell = result.sel(metric="encoding", roi=row["roi"], layer=f"{row['network']}/{row['layer']}")
     assert row["fraction"] == pytest.approx(cell["fraction"].item())
-    assert row["ci_high"] == pytest.approx(cell["fraction_ci"].values[1])
+    assert row["fraction_high"] == pytest.approx(cell["fraction_ci"].values[1])
+    assert row["p_null_by"] == pytest.approx(cell["p_null_by"].item())
+    rows = pd.read_csv(out / "contrasts_more.csv")
+    assert len(rows) == result.sizes["contrast"]
+    np.testing.assert_allclose(rows["p_bh"], result["contrast_p_bh"])
+    np.testing.assert_allclose(rows["bf10"], result["contrast_bf10"])
     assert "share of ceiling" in (out / "encoding.html").read_text()
     assert "share of ceiling" not in (out / "share.html").read_text()
-    assert not (out / "fractions_share.csv").exists()
+    assert table.loc[table["metric"] == "share", "fraction"].isna().all()
 
 
 def test_a_study_names_its_one_source_before_anything_is_loaded(tmp_path):
