@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from rsacompare.errors import ProtocolError
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.family import arrange
+from rsacompare.inference.pools import CATEGORIES
 from rsacompare.inference.statistics import Options, bootstrap_family
 from rsacompare.inference.table import contrast_table
 from rsacompare.kernels import resample
@@ -34,6 +35,16 @@ class Difference:
     note: str = ""
 
 
+def exchanged(comparison: Comparison, metric: str) -> str:
+    """What `auto` comes to: "categories" or "stimuli" where it is one for all ROIs, else "auto"."""
+    kinds = {pool.kind for pool in arrange(comparison, metric, 1).pool.values()}
+    return (
+        {CATEGORIES: "categories", "": "stimuli"}.get(kinds.pop(), "auto")
+        if len(kinds) == 1
+        else "auto"
+    )
+
+
 def differences(
     comparison: Comparison,
     metric: str,
@@ -43,6 +54,7 @@ def differences(
     n_bootstrap: int,
     confidence: float = 0.95,
     random_state: int = 0,
+    exchange: str = "auto",
 ) -> list[Difference]:
     """The difference a − b per ROI with the interval and p that `infer` gives it.
 
@@ -52,7 +64,7 @@ def differences(
     metric : str
     pair : (a, b)
     pairing : {"mean", "depth"}
-    n_bootstrap, confidence, random_state
+    n_bootstrap, confidence, random_state, exchange
         As in `infer`; with equal numbers the result is equal too.
 
     Returns
@@ -68,12 +80,12 @@ def differences(
     if pairing not in PAIRINGS:
         raise ProtocolError(f"pairing '{pairing}'; there are {' and '.join(PAIRINGS)}")
     options = Options(
-        n_bootstrap, 1, resample.as_seed(random_state), confidence, 0.1, 1, None
+        n_bootstrap, 1, resample.as_seed(random_state), confidence, 0.1, 1, None, exchange=exchange
     )  # no permutation, equivalence or split is looked at
     scores = comparison.scores
     better = 1 if meanings(scores)[metric]["higher_is_better"] else -1
     with threadpool_limits(limits=1):
-        family = arrange(comparison, metric, better)
+        family = arrange(comparison, metric, better, exchange)
         # ceilings take most of the time of some metrics, and serve equivalence alone
         family.ceiling_groups = {roi: [] for roi in family.rois}
         depth_of = dict(zip(scores["layer"].values, scores["depth"].values, strict=True))

@@ -244,13 +244,15 @@ class TargetEvidence(Evidence):
     def take(self, targets: np.ndarray) -> TargetEvidence:
         """The same evidence for some of the targets."""
         noise = self.noise_variance
-        return replace(
+        fresh = replace(
             self,
             observed=self.observed[:, targets],
             predicted=self.predicted[:, targets],
             noise_variance=None if noise is None else noise[:, targets],
             _profile=None,
         )
+        fresh.category, fresh.segment = self.category, self.segment  # no arguments
+        return fresh
 
 
 def no_ceiling(weights: np.ndarray | None, target_weights: np.ndarray | None) -> np.ndarray:

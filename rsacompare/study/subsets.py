@@ -191,7 +191,7 @@ def leave_out(evidence: Evidence, ids: np.ndarray) -> Evidence:
         fresh: Evidence = replace(
             evidence, network=evidence.network[pairs], brain=evidence.brain[pairs], **common
         )
-        return fresh
+        return _labelled(fresh, evidence, keep)
     assert isinstance(evidence, TargetEvidence)
     rows: dict[str, Any] = {
         "observed": evidence.observed[keep],
@@ -200,4 +200,12 @@ def leave_out(evidence: Evidence, ids: np.ndarray) -> Evidence:
     for name in ("noise_variance", "n_repetitions"):
         if getattr(evidence, name) is not None:
             rows[name] = getattr(evidence, name)[keep]
-    return replace(evidence, **rows, **common, _profile=None)
+    return _labelled(replace(evidence, **rows, **common, _profile=None), evidence, keep)
+
+
+def _labelled(fresh: Evidence, evidence: Evidence, keep: np.ndarray) -> Evidence:
+    """With the labels that `compare` gave, which are no arguments of the evidence."""
+    for name in ("category", "segment"):
+        if getattr(evidence, name) is not None:
+            setattr(fresh, name, np.asarray(getattr(evidence, name))[keep])
+    return fresh
