@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from rsacompare.errors import ProtocolError
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.family import arrange
+from rsacompare.inference.pools import CATEGORIES
 from rsacompare.inference.statistics import Options, bootstrap_family
 from rsacompare.inference.table import contrast_table
 from rsacompare.kernels import resample
@@ -33,6 +34,16 @@ class Difference:
     n_subjects: int = 0
     n_stimuli: int = 0
     note: str = ""
+
+
+def exchanged(comparison: Comparison, metric: str) -> str:
+    """What `auto` comes to: "categories" or "stimuli" where it is one for all ROIs, else "auto"."""
+    kinds = {pool.kind for pool in arrange(comparison, metric, 1).pool.values()}
+    return (
+        {CATEGORIES: "categories", "": "stimuli"}.get(kinds.pop(), "auto")
+        if len(kinds) == 1
+        else "auto"
+    )
 
 
 def differences(

@@ -179,6 +179,7 @@ def infer(
             _describe(inference, family, options)
             notes += level_notes(metric, family.pool.values(), not series.get(metric))
             notes += intervals.notes(family, options)
+            notes += permutation.notes(family, inference["nulls"][metric])
             if inference["cross_validated"][metric]:
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "

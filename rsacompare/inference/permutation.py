@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rsacompare.inference.bootstrap import group_mean
-from rsacompare.inference.family import Family
+from rsacompare.inference.family import Family, Key
 from rsacompare.kernels import resample
 from rsacompare.metrics.many import score_permuted
 
@@ -14,18 +16,101 @@ BLOCK = 500  # a constant, as for the bootstrap
 
 def null_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
     """Group means of one block of permutations: (permutation, roi, layer)."""
+    scores = cell_block(family, seed, index, size)
+    return np.stack([group_mean(scores[:, rows]) for rows in family.place.values()], axis=1)
+
+
+def cell_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
+    """Scores of every cell under one block of permutations: (permutation, cell)."""
     scores = np.full((size, len(family.evidence)), np.nan)
     for key, pool in family.pool.items():
         fold = family.fold[key]
-        if pool.whole or (fold is None and pool.level is None):
+        if shared(family, key):
             rng = resample.stream(seed, "permutation", "stimuli", pool.ids, index)
             orders = pool.restrict(pool.permutations(rng, size, pool.fold(fold)))
-        else:  # folds or levels of cells that lack different stimuli have no order in common
+        else:
             rng = resample.stream(seed, "permutation", "stimuli", family.ids[key], index)
             orders = pool.own_permutations(rng, size, fold)
         places = [i for i, k in enumerate(family.stimuli) if k == key]
         scores[:, places] = score_permuted([family.evidence[i] for i in places], orders)
-    return np.stack([group_mean(scores[:, rows]) for rows in family.place.values()], axis=1)
+    return scores
+
+
+def shared(family: Family, key: Key) -> bool:
+    """Whether the key's orders are those of all cells of its pool.
+
+    Folds of cells that lack different stimuli are other folds: they have no order in common.
+    """
+    return family.pool[key].whole or family.fold[key] is None
+
+
+def apart(family: Family, kind: str = "permutation") -> list[str]:
+    """ROIs some of whose subjects have orders, or phases, that the others do not share."""
+    found = []
+    for roi, rows in family.place.items():
+        keys = {family.stimuli[int(p)] for p in rows.ravel()}
+        # runs of cells that lack different time points are other runs
+        free = any(
+            not (family.pool[k].whole if kind == "phase" else shared(family, k)) for k in keys
+        )
+        if free and len(keys) > 1:
+            found.append(roi)
+    return found
+
+
+def notes(family: Family, kind: str) -> list[str]:
+    """That subjects who lack different stimuli have a null of an upper bound."""
+    rois = apart(family, kind)
+    why = "runs" if kind == "phase" else "folds"
+    return [
+        f"{family.metric}: in {', '.join(rois)} subjects lack different stimuli, so that their "
+        f"{why} differ and their nulls cannot be drawn together; the null of their mean was "
+        "widened to what it could be at most if they were. Score the stimuli that all have, for "
+        "a null that is no wider than it must be."
+    ] * bool(rois)
+
+
+def widen_apart(
+    family: Family, null: np.ndarray, cells: np.ndarray, rois: Sequence[str]
+) -> np.ndarray:
+    """The null of ROIs whose subjects have orders of their own, as wide as shared ones could be.
+
+    Parameters
+    ----------
+    family : Family
+    null : (permutation, roi, layer)
+    cells : (permutation, cell)
+        Scores of every cell under one block of the orders.
+    rois : sequence of str
+        See :func:`apart`.
+
+    Returns
+    -------
+    (permutation, roi, layer) ndarray
+
+    Notes
+    -----
+    What subjects saw in common is one sample of stimuli: a network that resembles it by chance does
+    so in all of them. Independent orders average that chance away: the standard deviation of the
+    group mean is √Σ s_k², s_k being that of what the subjects of one set of stimuli add to it,
+    where shared orders give Σ s_k at most. Draws are spread about their mean by the ratio of the
+    two: an upper bound, as for cross-validation. Without it a .05 test of five subjects, each of
+    whom lacks another stimulus, rejected at .12 (`tests/inference/test_shared_chance.py`).
+    """
+    out = null.copy()
+    for roi in rois:
+        r = family.rois.index(roi)
+        for i, row in enumerate(family.place[roi]):
+            own: dict[Key, list[int]] = {}
+            for place in row.tolist():
+                if np.isfinite(cells[:, place]).all():
+                    own.setdefault(family.stimuli[place], []).append(place)
+            spreads = np.array([cells[:, p].sum(axis=1).std() for p in own.values()])
+            if spreads.any():
+                factor = spreads.sum() / np.sqrt((spreads**2).sum())
+                mean = null[:, r, i].mean()
+                out[:, r, i] = mean + factor * (null[:, r, i] - mean)
+    return out
 
 
 def widen_cross_validated(family: Family, null: np.ndarray) -> np.ndarray:

@@ -127,6 +127,12 @@ def _runs_of_key(family: Family, key: tuple[str, ...]) -> list[np.ndarray]:
 
 def null_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
     """Group means of one block of surrogates: (draw, roi, layer)."""
+    scores = cell_block(family, seed, index, size)
+    return np.stack([group_mean(scores[:, rows]) for rows in family.place.values()], axis=1)
+
+
+def cell_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
+    """Scores of every cell under one block of surrogates: (draw, cell)."""
     scores = np.full((size, len(family.evidence)), np.nan)
     for key, ids in family.ids.items():
         found = _runs_of_key(family, key)
@@ -141,4 +147,4 @@ def null_block(family: Family, seed: int, index: int, size: int) -> np.ndarray:
         )
         for place in [i for i, k in enumerate(family.stimuli) if k == key]:
             scores[:, place] = family.evidence[place].null_series(drawn)
-    return np.stack([group_mean(scores[:, rows]) for rows in family.place.values()], axis=1)
+    return scores

@@ -245,7 +245,8 @@ def null_family(
     kind: str = "permutation",
 ) -> np.ndarray:
     """Group means under permuted stimuli, or phases at random: (permutation, roi, layer)."""
-    one = phase.null_block if kind == "phase" else permutation.null_block
+    module = phase if kind == "phase" else permutation
+    one = module.null_block
 
     def block(index: int, size: int) -> np.ndarray:
         return one(family, options.seed, index, size)
@@ -253,7 +254,12 @@ def null_family(
     stage = f"{family.metric}: {'surrogates' if kind == 'phase' else 'permutations'}"
     blocks = _blocks(options.n_permutations, permutation.BLOCK)
     null = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
-    return permutation.widen_cross_validated(family, np.concatenate(null))
+    found = np.concatenate(null)
+    rois = permutation.apart(family, kind)
+    if rois:
+        cells = module.cell_block(family, options.seed, *blocks[0])
+        found = permutation.widen_apart(family, found, cells, rois)
+    return permutation.widen_cross_validated(family, found)
 
 
 def _blocks(n: int, size: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rsacompare.errors import RsacompareError
-from rsacompare.inference.differences import Difference, differences
+from rsacompare.inference.differences import Difference, differences, exchanged
 from rsacompare.inference.workers import Progress, in_threads
 from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.schema.results import Cell, Comparison
@@ -43,7 +43,7 @@ from rsacompare.study.subsets import (
     without_stimuli,
 )
 
-FORMAT = 1  # of kept specifications: another number computes them again
+FORMAT = 2  # of kept specifications: another number computes them again
 
 
 class Analysis:
@@ -84,6 +84,9 @@ class Analysis:
         used = {k: r for k, r in self.regions.items() if k[1] in self.subjects.get(k[0], ())}
         self.regions = used
         self.reference = compared(self.label, self.metric, self.layers, used, n_jobs, self.cells)
+        # a set left out may unbalance categories: levels of chance stay those of the study
+        asked = self.asked.exchange
+        self.exchange = exchanged(self.reference, self.label) if asked == "auto" else asked
         self.scored_again = self._scored_again()
         wanted = self._specifications()
         pool = None
@@ -266,8 +269,8 @@ class Analysis:
                 n_bootstrap=self.asked.n_bootstrap,
                 confidence=self.asked.confidence,
                 sources=self.asked.sources,
-                exchange=self.asked.exchange,
                 random_state=self.asked.seed,
+                exchange=self.exchange,
             )
         except RsacompareError as err:
             made = [Difference(roi=roi, note=str(err)) for roi in rois]

@@ -81,6 +81,47 @@ def test_subjects_who_lack_different_stimuli_share_the_chance_of_the_others(scen
     assert 0.75 < float((lacking / complete).mean()) < 1.1
 
 
+@pytest.mark.parametrize("exchanged", ["category", "block", "fold"])
+def test_so_do_those_of_whole_categories_blocks_and_folds(scene, exchanged):
+    """Three subjects permuted each on their own would give about .6 of the complete null's sd."""
+    spread = {}
+    for drop in (0, 2):
+        comparison = rc.compare(*scene, [Level(drop=drop)])
+        for cell in comparison.cells():
+            held = comparison.evidence[cell]
+            kind = np.array([f"c{int(i[1:]) // 2}" for i in held.stimulus_id.tolist()])
+            fold = resample.folds(held.stimulus_id, 2, 0)
+            setattr(held, exchanged, fold if exchanged == "fold" else kind)
+        result = rc.infer(comparison, **QUICK)
+        spread[drop] = result["null"].std("permutation")
+        said = [n for n in json.loads(result.attrs["notes"]) if "lack different stimuli" in n]
+        assert len(said) == (drop > 0 and exchanged == "fold")
+    ratio = float((spread[2] / spread[0]).mean())
+    # folds of other stimuli are other folds, whose null is widened to what it could be at most
+    assert 0.8 < ratio < (1.5 if exchanged == "fold" else 1.15)
+
+
+def test_subjects_who_lack_stimuli_of_nested_categories_keep_the_error_rate(product_comparison):
+    """Five subjects of one brain, each without one stimulus: independent orders rejected at .23."""
+    found = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        effects = rng.standard_normal((2, 10, 1)) + rng.standard_normal((2, 10, 4))
+        network, brain = effects.reshape(2, 40)
+        made = product_comparison({"net": np.tile(network, (1, 5, 1))}, brain=brain)
+        scores = []
+        for cell in made.cells():
+            held = made.evidence[cell]
+            keep = np.delete(np.arange(40), rng.integers(40))
+            held.category = np.repeat([f"c{i}" for i in range(10)], 4)[keep]
+            held.stimulus_id, held.network = held.stimulus_id[keep], held.network[keep]
+            held.brain = held.brain[keep]
+            scores.append(held.score())
+        null = permutation.null_block(arrange(made, "product", 1), seed, 0, 99)
+        found.append(permutation.p_values(np.full((1, 1), np.mean(scores)), null)[0][0, 0])
+    assert np.mean(np.array(found) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
+
+
 def test_permutations_of_a_part_of_the_pool_are_uniform():
     pool = Pool(IDS[:5], np.array([4, 0, 2]), whole=False)
     orders = pool.restrict(resample.permutations(np.random.default_rng(0), 5, 12_000))

@@ -8,7 +8,7 @@ import pytest
 import rsacompare as rc
 from rsacompare.reporting.sensitivity_text import answer
 from rsacompare.schema.sensitivity import load_sensitivity
-from rsacompare.study.subsets import chosen
+from rsacompare.study.subsets import chosen, leave_out
 
 N, SPECIAL = 40, [f"p{i:02d}" for i in range(14)]
 IDS = [f"p{i:02d}" for i in range(N)]
@@ -337,3 +337,45 @@ def test_categories_stay_the_levels_of_chance(metric, choice):
     else:
         rows = rc.tables(found)["specifications"].set_index(["roi", "changed"])
         assert rows.loc[("V1", "units"), "n_stimuli"] == 10  # kinds, as in the reference
+
+
+def test_categories_stay_the_levels_of_chance_when_a_stimulus_is_left_out():
+    """Ten categories of four; without one stimulus they are unbalanced, and levels still."""
+    rng = np.random.default_rng(0)
+    ids = [f"p{i:02d}" for i in range(40)]
+    kinds = np.repeat([f"k{i}" for i in range(10)], 4)
+    effect = np.repeat(rng.standard_normal((10, 12)), 4, axis=0)
+    x = effect + rng.standard_normal((40, 12))
+    acts = rc.activations(
+        {"a": {"l": x}, "b": {"l": rng.standard_normal((40, 12))}}, stimulus_id=ids
+    )
+    brain = rc.responses(
+        {"p": x + rng.standard_normal(x.shape)},
+        stimulus_id=ids,
+        presentation={"category": kinds},
+    )
+    found = rc.sensitivity(
+        acts, brain, ["rsa"], unit_draws=0, n_units=None, n_voxels=None,
+        leave_out={"one": ids[:1]}, leave_one_subject_out=False,
+    )  # fmt: skip
+    assert found["dof"].values.tolist() == [9.0, 9.0]
+    se = found["se"].values
+    assert se[1] == pytest.approx(se[0], rel=0.15)
+
+
+def test_fewer_units_and_stimuli_keep_the_categories():
+    held = rc.TargetEvidence(np.array(list("abcdef")), np.eye(6), np.eye(6)[::-1])
+    held.category = np.array(list("xxyyzz"))
+    assert held.take(np.array([0, 2])).category.tolist() == list("xxyyzz")
+    assert leave_out(held, np.array(["b"])).category.tolist() == list("xyyzz")
+
+
+@pytest.mark.parametrize("given", [{"sources": ["stimuli"]}, {"sources": ["subjects"]}])
+def test_the_reference_has_the_sources_of_the_study(given):
+    acts, brain = scene(seed=2)
+    found = rc.sensitivity(acts, brain, "rsa", **OFF, **DRAWS, **given)
+    comparison = rc.compare(acts, brain, "rsa", random_state=0)
+    result = rc.infer(comparison, n_permutations=1, random_state=0, **DRAWS, **given)
+    rows = rc.tables(result)["contrasts"].query("pairing == 'mean'").set_index("roi")
+    for row in rc.tables(found)["specifications"].itertuples():
+        assert row.ci_low == pytest.approx(rows.loc[row.roi, "ci_low"], abs=1e-12)
