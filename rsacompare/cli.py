@@ -170,7 +170,7 @@ def sensitivity(
 ) -> None:
     """Does the sign of the difference survive other units, voxels, stimuli and people?
 
-    Goes on where a stopped run ended; `[sensitivity]` in the study file says what to vary.
+    Goes on where a stopped run ended; the table `sensitivity` in the study file says what to vary.
     """
     folder = out
     with _clean_errors(debug, lambda: folder and folder / "specifications"):

@@ -279,6 +279,8 @@ def _figure(
     if most == GRID and len(inferred.family.layers) > MOST_CORNERS:
         where = f"the curve of its ROI at all {GRID} depths at once"
     told = f"in {', '.join(apart)}" if apart else "in no ROI"
+    if len(apart) == len(curves) > 1:
+        told = f"in all {len(apart)} ROIs"
     roles = {
         "x": "depth", "y": "difference", "panel": "roi", "low": "low", "high": "high",
         "outer_low": "band_low", "outer_high": "band_high",

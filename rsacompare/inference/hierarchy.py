@@ -191,7 +191,7 @@ def _test(inferred: Inferred, profile: _Profiles, level: dict[str, int]) -> Besi
     }
     m = len(networks)
     figure = _figure(inferred, profile, level, value[:m, :, :n], low[:m, :, :n], high[:m, :, :n])
-    return Beside(extras=[table, figure])
+    return Beside(extras=[figure, table])
 
 
 def _caption(level: dict[str, int], smallest: float, confidence: float) -> str:

@@ -58,7 +58,7 @@ def _extra(inferred: Inferred, rows: list[dict[str, Any]], a: str, b: str) -> di
     return {
         "kind": "intervals",
         "metric": inferred.family.metric,
-        "title": f"Is the difference between {a} and {b} small enough to be none?",
+        "title": f"Is the difference between {a} and {b} small enough to count as none?",
         "caption": (
             f"Difference {a} − {b} per ROI ({a if higher else b} is closer on the right). Thin: "
             f"its {outside} % interval. Thick: the {inside} % interval of the two one-sided tests "

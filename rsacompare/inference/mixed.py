@@ -32,6 +32,10 @@ from rsacompare.schema.results import Comparison, iter_extras, meanings
 
 COLUMNS = ("term", "estimate", "ci_low", "ci_high", "wald_low", "wald_high")
 AT_MEAN_DEPTH, OVER_DEPTH = "at mean depth", "change from first to last layer"
+WALD = (
+    "Wald's intervals, from the model alone, take stimuli as fixed and few subjects as many (too "
+    "narrow) and the misfit of straight lines over depth as noise (too wide)"
+)
 MARK = "mixed_model"  # the attribute of its table among the extras
 
 
@@ -171,7 +175,7 @@ def table(plan: Plan, draws: Draws | None) -> pd.DataFrame:
     notes = [f"{text[0].upper()}{text[1:]}." for text in notes]
     frame.attrs = {  # plain lists and texts: they become JSON
         "metric": plan.metric, "rois": plan.rois, "networks": plan.networks, "notes": notes,
-        "caption": _caption(plan, made, found, finite, confidence),
+        "caption": _caption(plan, made, found, finite, confidence, bool(np.isfinite(low).any())),
         "parts": made.parts, "variances": found.variances, "trouble": found.trouble,
     }  # fmt: skip
     return frame
@@ -199,7 +203,12 @@ def _effects(
 
 
 def _caption(
-    plan: Plan, made: mixed_fit.Design, found: mixed_fit.Fit, finite: np.ndarray, confidence: float
+    plan: Plan,
+    made: mixed_fit.Design,
+    found: mixed_fit.Fit,
+    finite: np.ndarray,
+    confidence: float,
+    drawn: bool,
 ) -> str:
     level = f"{100 * confidence:g}"
     regions = "" if len(plan.rois) == 1 else f" × ROI ({', '.join(plan.rois)})"
@@ -209,10 +218,14 @@ def _caption(
         f"{' and random slopes of the networks' if found.slopes else ''} per subject "
         f"(n = {len(finite)}). A difference is averaged over all other factors, at the mean "
         f"relative depth ({made.centre:.2f}); depth: change from the first layer (0) to the last "
-        f"(1), linear. × : how much one differs with the other. Descriptive: {level} % intervals "
-        "from the bootstrap draws, one by one and not corrected for their number. Wald's, from "
-        "the model alone, take the stimuli as fixed and few subjects as many: too narrow, and no "
-        "p is given."
+        f"(1), linear. ×: how much one changes with the other. Descriptive: "
+        + (
+            f"{level} % intervals from the bootstrap draws, one by one and not corrected for their "
+            "number. "
+            if drawn
+            else "no intervals are drawn. "
+        )
+        + f"{WALD}: they stand in the table alone, and no p is given."
     )
 
 
@@ -257,7 +270,7 @@ def _table(frame: pd.DataFrame, shown: dict[str, Any]) -> dict[str, Any]:
         "arrays": {name: xr.DataArray(frame[name].to_numpy(), dims="term") for name in COLUMNS},
         "columns": {
             "ci_low": "from the bootstrap draws, like all our intervals",
-            "wald_low": "from the model alone: too narrow with few subjects",
+            "wald_low": "from the model alone: not to be relied on, see the figure",
         },
         "file": f"mixed_model_{_safe(shown['metric'])}",
         MARK: {k: v for k, v in frame.attrs.items()},

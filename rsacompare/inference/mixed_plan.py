@@ -90,7 +90,10 @@ def _networks(
     order = list(dict.fromkeys([*(n for pair in pairs for n in pair), *([] if pairs else there)]))
     real = [n for n in order if n in there and n not in baselines]
     if len(real) > MOST_NETWORKS:
-        notes.append(f"of {len(real)} networks the first two are in the model; name others")
+        notes.append(
+            f"of {len(real)} networks the first two are in the model (others: rc.mixed_model, "
+            "networks=)"
+        )
         real = real[:2]
     return real
 

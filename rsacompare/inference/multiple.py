@@ -94,7 +94,7 @@ def corrections(inferred: Inferred) -> Beside:
     beyond = {name: int((values < alpha).sum()) for name, values in every.items()}
     least = {name: float(np.nanmin(values)) for name, values in every.items()}
     layers, rois = (int(np.isfinite(single).any(axis=axis).sum()) for axis in (0, 1))
-    family_text = f"family: {counted(layers, 'layer')} x {counted(rois, 'ROI')}" + (
+    family_text = f"The family: {counted(layers, 'layer')} × {counted(rois, 'ROI')}" + (
         f" = {counted(n_tests, 'cell')}"
         if n_tests == layers * rois
         else f", of which {counted(n_tests, 'cell')} can be tested"
@@ -102,17 +102,15 @@ def corrections(inferred: Inferred) -> Beside:
     table = {
         "correction": list(METHODS),
         "cells_beyond_chance": [beyond[name] for name in METHODS],
-        "smallest_p": [f"{least[name]:.2g}" for name in METHODS],
+        "smallest_p": [f"{least[name]:.3g}" for name in METHODS],
         "controls": list(METHODS.values()),
     }
     extra = {
         "kind": "table",
         "metric": family.metric,
         "title": "How many layers and regions are beyond chance",
-        "caption": f"{family_text}; beyond chance at {alpha:g}: {beyond['none']} uncorrected, "
-        f"{beyond['maximum']} by the maximum, {beyond['step-down']} step-down, {beyond['BH']} BH, "
-        f"{beyond['BY']} BY. The p values are in results.nc (p_null, p_null_fwer, p_null_step, "
-        "p_null_bh, p_null_by).",
+        "caption": f"{family_text}; beyond chance: p < {alpha:g}. The p values of all cells are in "
+        "results.nc (p_null, p_null_fwer, p_null_step, p_null_bh, p_null_by).",
         "arrays": {name: xr.DataArray(values, dims="row") for name, values in table.items()},
     }
     return Beside(cells=found, extras=[extra])

@@ -104,7 +104,7 @@ def count_subjects(inferred: Inferred, pair: tuple[str, str]) -> dict[str, Any] 
     lead = lead[np.isfinite(lead)]
     if not len(lead):
         return None
-    return _row(pair, SUBJECTS, lead, np.nan) | {"first_closer": "", "second_closer": ""}
+    return _row(pair, SUBJECTS, lead, np.nan) | {"first_closer": "–", "second_closer": "–"}
 
 
 def _complete(scores: np.ndarray) -> np.ndarray:

@@ -37,7 +37,9 @@ def curves(reading: Reading, extra: dict[str, Any], roles: Roles) -> Drawing:
     columns = min(2 if labels else COLUMNS, len(titles))
     keys = _keys(extra, roles, looks, bool(labels))
     upright = bool(labels) and max(map(len, labels)) * len(labels) * 0.065 > 6.2 / columns
-    below = 0.45 + (0.062 * min(16, max(map(len, labels))) if upright else 0)
+    below = (
+        0.45 + 0.13 * reading.simulated + (0.062 * min(16, max(map(len, labels))) if upright else 0)
+    )
     figure, axes = style.panels(
         len(titles),
         columns,

@@ -47,7 +47,8 @@ def score_maps(reading: Reading, metric: str) -> Drawing:
     blocks = [networks[i : i + columns] for i in range(0, len(networks), columns)]
     heights = [top + 0.22 + cell_h * max(len(layers[n]) for n in block) for block in blocks]
     total = sum(heights) + 0.3 + 0.12 * (len(blocks) - 1)
-    total = max(total, top + 0.32 + SHORTEST_BAR)  # a map of one row is lower than its colour bar
+    # a map of few rows is lower than its colour bar, which must not reach down to the stamp
+    total = max(total, top + (0.42 if reading.simulated else 0.32) + SHORTEST_BAR)
     figure = Figure(figsize=(WIDTH, total))
     y = total
     image: Any = None
@@ -83,7 +84,8 @@ def score_maps(reading: Reading, metric: str) -> Drawing:
     tall = min(2.0, max(heights[0] - top - 0.22, SHORTEST_BAR))
     bar = figure.add_axes((right / WIDTH, (total - top - 0.22 - tall) / total,
                            0.11 / WIDTH, tall / total))  # fmt: skip
-    said = reading.axis(metric) if tall > 1.5 else str(reading.meaning[metric].get("unit", ""))
+    unit = str(reading.meaning[metric].get("unit", ""))
+    said = next((s for s in (reading.axis(metric), unit) if len(s) <= tall / 0.06), unit)
     figure.colorbar(image, cax=bar).set_label(shorten(said, int(tall / 0.05)))
     bar.tick_params(length=2)
     style.stamp(figure, reading.simulated)

@@ -75,12 +75,16 @@ def bayes_factor(value: float) -> str:
 
     Examples
     --------
-    >>> bayes_factor(17.185), bayes_factor(0.2871), bayes_factor(3.2e8), bayes_factor(float("nan"))
-    ('17.2', '0.287', '3e+08', '–')
+    >>> bayes_factor(17.185), bayes_factor(0.2871), bayes_factor(63.96), bayes_factor(122.4)
+    ('17.2', '0.287', '64.0', '122')
+    >>> bayes_factor(3.2e8), bayes_factor(float("nan"))
+    ('3e+08', '–')
     """
     if np.isnan(value):
         return MISSING
-    return f"{value:.3g}" if 1e-3 <= value < 1e4 else f"{value:.0e}".replace("-", "−")
+    if not 1e-3 <= value < 1e4:
+        return f"{value:.0e}".replace("-", "−")
+    return f"{value:#.3g}".rstrip(".") if value < 999.5 else f"{value:.0f}"
 
 
 def listing(items: Sequence[Any], most: int = 12) -> str:
@@ -108,6 +112,25 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     ('1 ROI', '3 ROIs', '10,000 draws')
     """
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def said_once(notes: list[str], metrics: list[str]) -> list[str]:
+    """Notes that several metrics share word for word, said once with all their names.
+
+    Examples
+    --------
+    >>> said_once(["rsa, model: poor.", "few people.", "cka, model: poor."], ["rsa", "cka"])
+    ['rsa and cka, model: poor.', 'few people.']
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for note in notes:
+        own = [m for m in metrics if note.startswith((f"{m}: ", f"{m}, "))]
+        name = max(own, key=len, default="")
+        found.setdefault((note[len(name) :], "" if name else note), []).append(name)
+    return [
+        f"{listing(list(dict.fromkeys(names)))}{rest}" if names[0] else rest
+        for (rest, _), names in found.items()
+    ]
 
 
 def by_value(values: Mapping[str, Any]) -> str:

@@ -25,13 +25,15 @@ from rsacompare.reporting import (
     tables,
 )
 from rsacompare.reporting.leftovers import remove_stale
-from rsacompare.reporting.numbers import MISSING, number, p_value
+from rsacompare.reporting.numbers import MISSING, number, p_value, said_once
 from rsacompare.reporting.reading import OVER, Reading
 from rsacompare.schema import store
 from rsacompare.schema.checks import is_check
 from rsacompare.schema.results import extra_tables, iter_extras, load_result, require_result
 from rsacompare.schema.sensitivity import is_sensitivity
 
+MOST_ROWS = 12  # of a table that is not folded
+IMAGES = {"rdm", "embedding", "matrix", "map"}  # extras that show the data, not the difference
 DATA_KEYS = (
     "name", "title", "description", "citation", "licence", "n_subjects", "rois", "n_stimuli", "kind"
 )  # fmt: skip
@@ -172,7 +174,7 @@ def _index_context(reading: Reading, folder: Path) -> dict[str, Any]:
         "data": [dict.fromkeys(DATA_KEYS, "") | d for d in reading.attr("data", [])],
         "networks": networks.rows(reading),
         "intervals": methods.intervals(reading),
-        "notes": reading.attr("notes", []),
+        "notes": said_once(reading.attr("notes", []), reading.metrics),
         "not_applicable": reading.attr("not_applicable", []),
         "extras": _extras(reading, "", folder, "study"),
         "provenance": provenance,
@@ -213,8 +215,12 @@ def _metric_context(reading: Reading, metric: str, folder: Path, stem: str) -> d
 
 
 def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict[str, Any]]:
-    """Each extra as a figure or a table, by its kind alone."""
-    placed = []
+    """Each extra as a figure or a table, by its kind alone: first what is told of the difference.
+
+    Images of the data come last; of figures of a kind in a row, one per pair of networks, all but
+    the first are folded, and so are long tables.
+    """
+    placed: list[dict[str, Any]] = []
     for n, (extra, roles) in enumerate(iter_extras(reading.result, metric)):
         if not extra.get("shown", 1):  # kept as a file alone
             continue
@@ -228,14 +234,16 @@ def _extras(reading: Reading, metric: str, folder: Path, stem: str) -> list[dict
                     "caption": extra["caption"],
                     "columns": list(columns),
                     "explained": {name: told[name] for name in columns if name in told},
-                    "rows": list(zip(*columns.values(), strict=True)),
+                    "rows": (rows := list(zip(*columns.values(), strict=True))),
+                    "folded": len(rows) > MOST_ROWS,
                 }
             )
         else:
             drawing = extras.DRAW[extra["kind"]](reading, extra, roles)
             figure = place_figure(drawing, folder, f"{stem}-{extra['kind']}-{n + 1}")
-            placed.append({"kind": extra["kind"], "figure": figure})
-    return placed
+            again = bool(placed) and placed[-1]["kind"] == extra["kind"] in {"curves", "intervals"}
+            placed.append({"kind": extra["kind"], "figure": figure, "folded": again})
+    return sorted(placed, key=lambda one: one["kind"] in IMAGES)
 
 
 def _entry(value: Any, column: str = "") -> str:

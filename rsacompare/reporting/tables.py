@@ -21,6 +21,7 @@ from rsacompare.reporting.numbers import (
 from rsacompare.reporting.reading import ALPHA, PAIRINGS, Reading, Row
 
 MOST_ACROSS = 5  # metrics side by side on a page
+MOST_EXACT_FLIPS = 14  # subjects of whom `infer` tries every pattern of signs
 CHOSEN = re.compile(r"best layer chosen in (\d+) ?% \(.*?\) and (\d+) ?% \(.*?\)(?:; |$)")
 
 
@@ -111,7 +112,7 @@ def _contrast_row(row: Row, permutations: int | None) -> dict[str, Any]:
         "p_fwer": p_value(row.p_fwer),
         "p_beyond": p_value(row.p_beyond, permutations),
         "p_equivalence": p_value(row.p_equivalence),
-        "p_sign_flip": p_value(row.p_sign_flip),
+        "p_sign_flip": _flip(row.p_sign_flip),
         "bf10": bayes_factor(row.bf10),
         "bound": f"±{number(row.bound)}" if np.isfinite(row.bound) else MISSING,
         "note": note,
@@ -123,15 +124,30 @@ def sign_flips(reading: Reading, metric: str) -> str:
     found = [row.roi for row in reading.rows(metric) if np.isfinite(row.p_sign_flip)]
     if not found:
         return ""
-    floors = {
-        roi: f"{sign_flip_floor(reading.n_subjects(metric, roi)):.4g} for "
-        f"{counted(reading.n_subjects(metric, roi), 'subject')}"
-        for roi in dict.fromkeys(found)
-    }
+    n_random = int(reading.inference.get("n_permutations", 0))
+    floors = {}
+    for roi in dict.fromkeys(found):
+        n = reading.n_subjects(metric, roi)
+        drawn = n > MOST_EXACT_FLIPS and n_random
+        floor = max(sign_flip_floor(n), 1 / (n_random + 1) if drawn else 0.0)
+        floors[roi] = f"{_flip(floor).rstrip('0')} for {counted(n, 'subject')}" + (
+            f" ({n_random:,} random patterns of signs)" if drawn else ""
+        )
     return (
         "p sign-flip: two-sided, over subjects alone and for these stimuli, not corrected; "
         f"whatever the data, it cannot lie below {by_value(floors)}."
     )
+
+
+def _flip(p: float) -> str:
+    """Four digits: no p may look lower than the floor, which is .0625 for five subjects.
+
+    Examples
+    --------
+    >>> _flip(0.0625), _flip(0.25), _flip(1 / 2001)
+    ('0.0625', '0.2500', '0.0005')
+    """
+    return f"{p:.4f}" if 1e-4 <= p <= 1 else p_value(p)
 
 
 def score_rows(reading: Reading, metric: str) -> list[dict[str, Any]]:

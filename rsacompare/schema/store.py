@@ -24,7 +24,7 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 LIBRARIES = (
-    *("rsacompare", "numpy", "scipy", "scikit-learn", "xarray", "numba", "pandas"),
+    *("rsacompare", "numpy", "scipy", "scikit-learn", "xarray", "numba", "pandas", "statsmodels"),
     *("tensorflow", "keras", "ai-edge-litert", "pillow"),  # that ran networks, where they are there
 )
 

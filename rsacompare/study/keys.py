@@ -113,6 +113,7 @@ _TABLE_DEPTH |= {"partition": 1, "searchlight": 1, "sensitivity": 1, "baselines"
 def place(file: object, keys: Sequence[object]) -> str:
     """`STUDY.toml, [metrics.rsa] distance` from ("metrics", "rsa", "distance")."""
     words = [f"item {k + 1}" if isinstance(k, int) else str(k) for k in keys]
+    words = [w for w in words if not w.startswith("constrained-")]  # a branch of a union
     depth = _TABLE_DEPTH.get(words[0], 0) if words else 0
     table = f"[{'.'.join(words[:depth])}]" if depth else ""
     rest = ", ".join(words[depth:])
@@ -160,6 +161,8 @@ def sentence(file: Path, error: ValidationError, tables: Mapping[str, Sequence[s
         text = f"{where}: {problem['ctx']['error']}"
     else:
         wanted = _WANTED.get(kind) or problem["msg"].removeprefix("Input should be ")
+        if kind == "too_short":
+            wanted = f"{problem['ctx']['min_length']} or more"
         text = f"{where}: expected {wanted}, got {_shown(problem['input'])}"
     more = len(problems) - 1
     return text + (f" (and {more} more to mend)" if more else "")

@@ -112,6 +112,9 @@ class MetricChoice(Table):
         return dict(self.model_extra or {})
 
 
+Source = Literal["subjects", "stimuli", "units"]
+
+
 class InferenceOptions(Table):
     """`[inference]`: the arguments of :func:`rsacompare.infer`."""
 
@@ -121,7 +124,7 @@ class InferenceOptions(Table):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     equivalence_bound: Annotated[float, Field(gt=0)] = 0.1
     n_splits: Annotated[int, Field(ge=1)] = 4
-    sources: Annotated[list[Name], Field(min_length=1)] | None = None
+    sources: Annotated[list[Source], Field(min_length=1)] | None = None
     interval: Literal["t", "percentile", "bca", "studentised"] = "t"
     exchange: Literal["auto", "stimuli", "categories"] = "auto"
     null: Literal["permutation", "phase"] = "permutation"

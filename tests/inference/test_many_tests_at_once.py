@@ -109,7 +109,7 @@ def test_the_result_holds_them_and_the_page_shows_the_family(product_comparison)
         p["p_null_by"][live], multipletests(p["p_null"][live], method="fdr_by")[1]
     )
     ((extra, roles),) = [x for x in iter_extras(result, "product") if "correction" in x[1]]
-    assert "family: 5 layers x 1 ROI = 5 cells; beyond chance at 0.05:" in extra["caption"]
+    assert "The family: 5 layers × 1 ROI = 5 cells; beyond chance: p < 0.05." in extra["caption"]
     counts = dict(zip(roles["correction"].tolist(), roles["cells_beyond_chance"], strict=True))
     names = {"none": "p_null", "maximum": "p_null_fwer", "step-down": "p_null_step",
              "BH": "p_null_bh", "BY": "p_null_by"}  # fmt: skip

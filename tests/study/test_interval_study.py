@@ -72,9 +72,10 @@ def test_sign_flips_and_bayes_factors_stand_in_the_contrast_tables(studentised):
     assert "cannot lie below 0.25 for 3 subjects" in page
     assert "BF₁₀" in page
     found = result.sel(contrast=result["contrast_metric"] == "encoding")
-    shown = f"{found['contrast_p_sign_flip'].dropna('contrast').values[0]:.3f}"
+    shown = f"{found['contrast_p_sign_flip'].dropna('contrast').values[0]:.4f}"
     assert f"<td>{shown}</td>" in page
-    assert f"<td>{found['contrast_bf10'].dropna('contrast').values[0]:.3g}</td>" in page
+    bayes = f"{found['contrast_bf10'].dropna('contrast').values[0]:#.3g}".rstrip(".")
+    assert f"<td>{bayes}</td>" in page
 
 
 def test_fractions_are_shown_and_written(studentised):

@@ -308,3 +308,22 @@ def test_residuals_are_a_file_beside_the_study(tmp_path, monkeypatch):
         load_study(file).make_metrics()
     with pytest.raises(ProtocolError, match="netCDF file of it; got dict"):
         rc.metric("rsa", distance="mahalanobis", residuals={"s1": 1})
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ('[inference]\nsources = ["people"]', "[inference] sources, item 1: expected 'subjects'"),
+        ('[inference]\nhierarchy = ["V1", "V4"]', "[inference] hierarchy: expected 3 or more, got"),
+        ("[sensitivity]\nn_units = [0]", "[sensitivity] n_units, item 1: expected greater than"),
+    ],
+)
+def test_wrong_values_of_inference_are_told_before_anything_is_read(tmp_path, lines, told):
+    study = tmp_path / "study.toml"
+    study.write_text(
+        'name = "x"\n[brain.b]\nsource = "b.nc"\n[networks.n]\nsource = "n.npz"\n[metrics.rsa]\n'
+        + lines
+    )
+    with pytest.raises(ProtocolError) as error:
+        load_study(study)
+    assert told in str(error.value)
