@@ -374,8 +374,8 @@ def test_fewer_units_and_stimuli_keep_the_categories():
 def test_the_reference_has_the_sources_of_the_study(given):
     acts, brain = scene(seed=2)
     found = rc.sensitivity(acts, brain, "rsa", **OFF, **DRAWS, **given)
-    comparison = rc.compare(acts, brain, "rsa", random_state=0)
-    result = rc.infer(comparison, n_permutations=1, random_state=0, **DRAWS, **given)
+    comparison = rc.compare(acts, brain, "rsa", random_state=DRAWS["random_state"])
+    result = rc.infer(comparison, n_permutations=1, n_splits=1, **DRAWS, **given)
     rows = rc.tables(result)["contrasts"].query("pairing == 'mean'").set_index("roi")
     for row in rc.tables(found)["specifications"].itertuples():
         assert row.ci_low == pytest.approx(rows.loc[row.roi, "ci_low"], abs=1e-12)
