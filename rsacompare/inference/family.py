@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import xarray as xr
 
 from rsacompare.errors import DataError
 from rsacompare.inference.pools import Key, Pool, pools, stimulus_key
@@ -62,6 +64,16 @@ class Family:
     scored: np.ndarray
     better: int = 1
     ceiling_groups: dict[str, list[list[int]]] = field(default_factory=dict)
+    baselines: frozenset[str] = frozenset()
+
+    @property
+    def layer_groups(self) -> list[np.ndarray]:
+        """Places of the layers of networks, and of those of baselines: each corrected by itself.
+
+        Baselines are points of comparison, and must not make networks harder to find related.
+        """
+        below = np.isin(self.network, list(self.baselines))
+        return [np.flatnonzero(group) for group in (~below, below) if group.any()]
 
     @property
     def rois(self) -> list[str]:
@@ -107,6 +119,12 @@ class Family:
         """The fewest targets that any cell of the ROI (and these layers) has."""
         rows = self.place[roi] if layers is None else self.place[roi][list(layers)]
         return min(self.evidence[p].target_size for p in rows.ravel())
+
+
+def origins(scores: xr.Dataset) -> dict[str, str]:
+    """{baseline: the network it is one of}."""
+    told = json.loads(scores.attrs.get("networks", "[]"))
+    return {n["name"]: n["baseline_of"] for n in told if n.get("baseline_of")}
 
 
 def arrange(comparison: Comparison, metric: str, better: int, exchange: str = "auto") -> Family:
@@ -155,6 +173,7 @@ def arrange(comparison: Comparison, metric: str, better: int, exchange: str = "a
         sources=tuple(s for s in ("stimuli", "units") if all(s in e.sources for e in evidence)),
         scored=np.array(list(scored.values())),
         better=better,
+        baselines=frozenset(origins(comparison.scores)),
     )
     keys = [e.ceiling_key() for e in evidence]
     for roi, rows in place.items():

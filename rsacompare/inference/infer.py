@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from rsacompare.inference import bootstrap, ceiling, intervals, permutation, pha
 from rsacompare.inference import contrast as contrasts
 from rsacompare.inference.bootstrap import group_mean, spread
 from rsacompare.inference.estimate import estimate
-from rsacompare.inference.family import Family, arrange
+from rsacompare.inference.family import Family, arrange, origins
 from rsacompare.inference.inferred import Beside, Inferred
 from rsacompare.inference.pools import level_notes
 from rsacompare.inference.statistics import (
@@ -169,7 +168,7 @@ def infer(
             statistics = bootstrap_family(family, rows, options, n_jobs, progress)
             nulls = null_family(family, options, n_jobs, progress, inference["nulls"][metric])
             fill_result(result, family, statistics, nulls, options)
-            table = contrast_table(family, rows, statistics, nulls, options, _origins(scores))
+            table = contrast_table(family, rows, statistics, nulls, options)
             inferred = Inferred(
                 family, depth, rows, statistics, nulls, options, table, meaning[metric], scores
             )
@@ -216,16 +215,10 @@ def _add(
     notes += [note for note in found.notes if note not in notes]  # metrics may say the same
 
 
-def _origins(scores: xr.Dataset) -> dict[str, str]:
-    """{baseline: the network it is one of}."""
-    told = json.loads(scores.attrs.get("networks", "[]"))
-    return {n["name"]: n["baseline_of"] for n in told if n.get("baseline_of")}
-
-
 def _pairs(given: Any, scores: xr.Dataset) -> list[tuple[str, str]]:
     networks = list(dict.fromkeys(scores["network"].values.astype(str).tolist()))
     if given is None:
-        known = _origins(scores)
+        known = origins(scores)
         origin = {n: known.get(n) for n in networks}
         real = [n for n in networks if origin[n] not in networks]
         pairs = [(a, b) for i, a in enumerate(real) for b in real[i + 1 :]]
@@ -280,7 +273,7 @@ def fill_result(
     """Write one family's numbers into the result."""
     m = result["metric"].values.tolist().index(family.metric)
     at_layer = [result["layer"].values.tolist().index(x) for x in family.layers]
-    p, p_fwer = permutation.p_values(statistics.observed.mean, null, family.better)
+    p, p_fwer = permutation.family_p(family, statistics.observed.mean, null)
     for r, (roi, (low, high)) in enumerate(ceiling.observed(family).items()):
         here = (m, result["roi"].values.tolist().index(roi), at_layer)
         levels = levels_of(family, roi, options)

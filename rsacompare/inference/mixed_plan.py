@@ -67,6 +67,19 @@ def choose(
         lacking = [r for r, ok in zip(kept, whole, strict=True) if not ok]
         notes.append(f"{', '.join(lacking)} left out: not every subject has it")
         scores = scores.isel(roi=np.flatnonzero(whole))
+    elif rois is None and not whole.any():
+        # regions of different people: those that most cells share
+        groups: dict[bytes, list[int]] = {}
+        held = scores.notnull().any("layer").transpose("roi", "subject").values
+        for i, row in enumerate(held):
+            groups.setdefault(row.tobytes(), []).append(i)
+        able = [g for g in groups.values() if held[g[0]].sum() > 1]
+        if not able:
+            return "no region has two subjects"
+        best = max(able, key=lambda g: len(g) * int(held[g[0]].sum()))
+        lacking = [r for i, r in enumerate(kept) if i not in best]
+        notes.append(f"{', '.join(lacking)} left out: other subjects than the rest")
+        scores = scores.isel(roi=best, subject=np.flatnonzero(held[best[0]]))
     kept = scores["roi"].values.astype(str).tolist()
     return Plan(metric, scores, depth[layers], kept, chosen, notes)
 

@@ -7,7 +7,7 @@ import xarray as xr
 from statsmodels.stats.multitest import multipletests
 
 from rsacompare.inference.inferred import Beside, Inferred
-from rsacompare.inference.permutation import p_values, standardised
+from rsacompare.inference.permutation import family_p, standardised
 
 METHODS = {
     "none": "each cell by itself",
@@ -77,19 +77,23 @@ def false_discovery(p: np.ndarray, method: str) -> np.ndarray:
 def corrections(inferred: Inferred) -> Beside:
     """Step-down and false discovery rates of a metric's layer x ROI family, and the family."""
     family, score = inferred.family, inferred.statistics.observed.mean
-    p, single = p_values(score, inferred.null, family.better)
+    p, single = family_p(family, score, inferred.null)
     p = np.where(np.isfinite(single), p, np.nan)  # a cell that no permutation moves is no test
-    found = {
-        "p_null_step": step_down(score, inferred.null, family.better),
-        "p_null_bh": false_discovery(p, "fdr_bh"),
-        "p_null_by": false_discovery(p, "fdr_by"),
-    }
+    found = {name: np.full(p.shape, np.nan) for name in ("p_null_step", "p_null_bh", "p_null_by")}
+    for own in family.layer_groups:
+        found["p_null_step"][:, own] = step_down(
+            score[:, own], inferred.null[:, :, own], family.better
+        )
+        for name, method in (("p_null_bh", "fdr_bh"), ("p_null_by", "fdr_by")):
+            found[name][:, own] = false_discovery(p[:, own], method)
+    real = ~np.isin(family.network, list(family.baselines))
+    p, single = p[:, real], single[:, real]
     n_tests = int(np.isfinite(single).sum())
     if not n_tests:
         return Beside(cells=found)
     alpha = round(1 - inferred.options.confidence, 12)
     every = {"none": p, "maximum": single} | dict(
-        zip(("step-down", "BH", "BY"), found.values(), strict=True)
+        zip(("step-down", "BH", "BY"), (v[:, real] for v in found.values()), strict=True)
     )
     beyond = {name: int((values < alpha).sum()) for name, values in every.items()}
     least = {name: float(np.nanmin(values)) for name, values in every.items()}
@@ -99,6 +103,7 @@ def corrections(inferred: Inferred) -> Beside:
         if n_tests == layers * rois
         else f", of which {counted(n_tests, 'cell')} can be tested"
     )
+    beside = "" if real.all() else " (baselines are corrected by themselves)"
     table = {
         "correction": list(METHODS),
         "cells_beyond_chance": [beyond[name] for name in METHODS],
@@ -109,8 +114,9 @@ def corrections(inferred: Inferred) -> Beside:
         "kind": "table",
         "metric": family.metric,
         "title": "How many layers and regions are beyond chance",
-        "caption": f"{family_text}; beyond chance: p < {alpha:g}. The p values of all cells are in "
-        "results.nc (p_null, p_null_fwer, p_null_step, p_null_bh, p_null_by).",
+        "caption": f"{family_text}{beside}; beyond chance: p < {alpha:g}. The p values of all "
+        "cells are in summary.csv (p_null, p_null_fwer) and summary_more.csv (p_null_step, p_null_bh, "
+        "p_null_by).",
         "arrays": {name: xr.DataArray(values, dims="row") for name, values in table.items()},
     }
     return Beside(cells=found, extras=[extra])

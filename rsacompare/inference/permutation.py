@@ -170,6 +170,14 @@ def standardised(
         return (score - mean) / sd, (null - mean) / sd
 
 
+def family_p(family: Family, score: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`p_values` of networks, and by themselves those of baselines: p, p_fwer (roi, layer)."""
+    p, p_fwer = np.full(score.shape, np.nan), np.full(score.shape, np.nan)
+    for own in family.layer_groups:
+        p[:, own], p_fwer[:, own] = p_values(score[:, own], null[:, :, own], family.better)
+    return p, p_fwer
+
+
 def p_values(score: np.ndarray, null: np.ndarray, better: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """One-sided p of every cell, and corrected over the whole family by the maximum.
 

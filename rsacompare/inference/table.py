@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,11 +23,10 @@ def contrast_table(
     statistics: Statistics,
     null: np.ndarray | None,
     options: Options,
-    baselines: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """One dict per row of contrasts.csv, corrected within each pairing: Holm, and FDR beside it.
 
-    Rows with one of the `baselines` are corrected by themselves: they are points of comparison,
+    Rows with a baseline are corrected by themselves: they are points of comparison,
     and networks must not become harder to tell apart by them.
 
     `null`: (permutation, roi, layer). A network that Holm's p names closer is named only where its
@@ -38,7 +36,8 @@ def contrast_table(
     alpha = round(1 - options.confidence, 12)
     families: dict[tuple[str, bool], list[int]] = {}
     for i, row in enumerate(rows):
-        families.setdefault((row.pairing, row.a in baselines or row.b in baselines), []).append(i)
+        below = not family.baselines.isdisjoint((row.a, row.b))
+        families.setdefault((row.pairing, below), []).append(i)
     for at in families.values():
         own = [table[i] for i in at]
         p = np.array([t["p"] for t in own])

@@ -42,7 +42,8 @@ def power_sentences(check: xr.Dataset) -> list[str]:
 
 def _size(row: pd.Series) -> str:
     share = f" ({100 * row['share']:.0f} % of the ceiling)" if np.isfinite(row["share"]) else ""
-    return f"{number(row['smallest'])}{share}"
+    beyond = ", more than any network could reach" if row["share"] > 1 else ""
+    return f"{number(row['smallest'])}{share}{beyond}"
 
 
 def _more(own: pd.DataFrame, varied: str) -> str:
@@ -66,7 +67,8 @@ def power_assumptions(check: xr.Dataset) -> list[str]:
     told = [
         f"Each design was simulated {about['n_studies']} times with its numbers of subjects and "
         "stimuli, the voxels, the reliability and the agreement between subjects of each ROI (set "
-        "so that the split-half reliability and the lower RSA ceiling are those measured), and "
+        "so that the split-half reliability and, as near as it allows, the lower RSA ceiling are "
+        "those measured), and "
         f"{about['n_studies_repetitions']} times with half and twice the repetitions. Every study "
         f"was compared and tested as a run would do it, with {about['n_draws']} bootstrap draws.",
         f"The two networks of a simulated study have {a} and {b} of their variance in common with "

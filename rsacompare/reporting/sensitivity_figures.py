@@ -202,11 +202,13 @@ def _keys(a: str, b: str, data: xr.Dataset) -> list[Any]:
 
 
 def _caption(data: xr.Dataset, a: str, b: str) -> str:
-    percent = 100 * json.loads(data.attrs["options"])["confidence"]
+    options = json.loads(data.attrs["options"])
+    percent, draws = 100 * options["confidence"], options["n_bootstrap"]
     return (
         f"Upper panels: the difference {a} − {b}, {OVER[str(data.attrs['pairing'])]}, in every "
-        f"specification, sorted by size, with its {percent:g} % interval (not corrected for the "
-        "number of specifications). Diamond and dotted line: the study itself. Lower panels: which "
+        f"specification, sorted by size, with its {percent:g} % interval ({draws} bootstrap draws, "
+        "so that the study's own may differ a little from the run's; not corrected for their "
+        "number). Diamond and dotted line: the study itself. Lower panels: which "
         "choice each specification stands for; the grey rows are the study's own choices. "
         "Specifications share their data and are not independent: the curve describes, it does "
         "not test."

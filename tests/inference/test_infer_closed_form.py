@@ -298,6 +298,11 @@ def test_rows_with_a_baseline_are_corrected_by_themselves(product_comparison):
         rc.tables(rc.infer(c, n_bootstrap=200, n_permutations=199))["contrasts"]
         for c in (alone, beside)
     ]
+    grids = [
+        rc.infer(c, n_bootstrap=20, n_permutations=199)["p_null_fwer"].values[..., :2]
+        for c in (alone, beside)
+    ]
+    np.testing.assert_array_equal(*grids)
     real = found[1][found[1]["network_b"] == "b"]
     assert set(found[1]["network_b"]) == {"b", "c"}
     assert real["p_fwer"].tolist() == found[0]["p_fwer"].tolist()

@@ -300,3 +300,14 @@ def test_trouble_of_statsmodels_has_words_of_ours():
     )
     assert mixed_fit._phrase("Something new.") == "Something new"
     assert mixed.COLUMNS[0] == "term"
+
+
+def test_regions_of_other_people_are_left_out_where_nobody_has_all():
+    """As in a study of two data sets: the larger block of people and regions is fitted."""
+    cube = simulated(np.random.default_rng(9), n=9)
+    whole = mixed_model(scores_of(cube[:6, :2], (0.0, 0.3, 0.6, 1.0), ("V1", "V2")))
+    cube[:6, 2] = np.nan
+    cube[6:, :2] = np.nan
+    table = mixed_model(scores_of(cube, (0.0, 0.3, 0.6, 1.0)))
+    assert any(note.startswith("V3 left out") for note in table.attrs["notes"])
+    np.testing.assert_allclose(table["estimate"], whole["estimate"], atol=1e-9)
