@@ -62,6 +62,7 @@ DESIGNS = {
             unequal=True,
         ),
         Design("no split", "cross-validated over the 50 stimuli in 5 folds", split=False),
+        Design("no split, 15 people", "the same", n_subjects=15, split=False),
     )
 }
 
