@@ -115,8 +115,8 @@ def corrections(inferred: Inferred) -> Beside:
         "metric": family.metric,
         "title": "How many layers and regions are beyond chance",
         "caption": f"{family_text}{beside}; beyond chance: p < {alpha:g}. The p values of all "
-        "cells are in summary.csv (p_null, p_null_fwer) and summary_more.csv (p_null_step, p_null_bh, "
-        "p_null_by).",
+        "cells are in summary.csv (p_null, p_null_fwer) and summary_more.csv (p_null_step, "
+        "p_null_bh, p_null_by).",
         "arrays": {name: xr.DataArray(values, dims="row") for name, values in table.items()},
     }
     return Beside(cells=found, extras=[extra])
