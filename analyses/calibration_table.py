@@ -98,7 +98,8 @@ def standard_errors(simulations: pd.DataFrame) -> pd.DataFrame:
 
 def _judged(design: str, metric: str, scenario: str, t: pd.DataFrame, true: float) -> list[Judged]:
     found = []
-    exact = "most" if design.startswith("no split") else "equal"  # that null is widened to an upper bound
+    # without a split the null is widened to an upper bound
+    exact = "most" if design.startswith("no split") else "equal"
     if scenario == "null":
         # a permutation p reaches .05 and .01 exactly: at or below
         found += [Judged("p_null", OURS, a, exact, t["p_null"].values <= a) for a in (0.05, 0.01)]
