@@ -183,7 +183,9 @@ def infer(
                 notes.append(
                     f"{metric}: without a split, predictions were cross-validated over stimuli. "
                     "Permutations re-index the predictions without refitting, which gives at least "
-                    "half the variance of a null with refits; the null was widened by √2 for that."
+                    "half the variance of a null with refits; the null was widened by √2 for that. "
+                    "Intervals are not: between two networks that have both nothing to do with the "
+                    "brain they are too narrow, so heed whether the closer one is beyond its null."
                 )
     notes += _floor_notes(scores)
     kind = intervals.label(options, inference["sources"])
