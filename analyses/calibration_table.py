@@ -32,6 +32,7 @@ WORDS = {
     "contrast, equal": "contrast, equally related networks",
     "winner, null": "winner named, unrelated networks",
     "winner, equal": "winner named, equally related networks",
+    "coverage, null": "95 % interval covers, unrelated networks",
     "coverage, equal": "95 % interval covers, equally related networks",
     "coverage, closer": "95 % interval covers, one network closer",
 }
