@@ -22,32 +22,29 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+import joblib
+import numpy as np
+import pandas as pd
+import xarray as xr
+from calibration_population import DESIGNS, POPULATION, ROIS, SCENARIOS, Design, draw
+from threadpoolctl import threadpool_limits
 
-import joblib  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import xarray as xr  # noqa: E402
-from calibration_population import DESIGNS, POPULATION, ROIS, SCENARIOS, Design, draw  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
-
-import rsacompare as rc  # noqa: E402
-from rsacompare.inference import contrast as contrasts  # noqa: E402
-from rsacompare.inference import permutation  # noqa: E402
-from rsacompare.inference.bootstrap import spread  # noqa: E402
-from rsacompare.inference.family import Family, arrange  # noqa: E402
-from rsacompare.inference.statistics import (  # noqa: E402
+import rsacompare as rc
+from rsacompare.inference import contrast as contrasts
+from rsacompare.inference import permutation
+from rsacompare.inference.bootstrap import spread
+from rsacompare.inference.family import Family, arrange
+from rsacompare.inference.statistics import (
     Options,
     Statistics,
     bootstrap_family,
     null_family,
 )
-from rsacompare.inference.table import contrast_table, difference_of  # noqa: E402
-from rsacompare.kernels import resample  # noqa: E402
-from rsacompare.schema import trees  # noqa: E402
-from rsacompare.schema.results import Cell, Comparison, layer_coords  # noqa: E402
-from rsacompare.schema.store import digest  # noqa: E402
+from rsacompare.inference.table import contrast_table, difference_of
+from rsacompare.kernels import resample
+from rsacompare.schema import trees
+from rsacompare.schema.results import Cell, Comparison, layer_coords
+from rsacompare.schema.store import digest
 
 ROI, LAYER = "early", "a/l1"  # the cell and the row that are judged, chosen beforehand
 CHUNK = 20  # simulations per file
@@ -173,14 +170,14 @@ def dual_variance(
     return min(max(value, of_subjects, of_stimuli), both)
 
 
+@threadpool_limits.wrap(limits=1)
 def simulate(design: Design, scenario: str, simulation: int, seed: int) -> list[dict]:
     """One line per metric."""
     own = int(resample.stream(seed, design.name, scenario, simulation).integers(2**62))
     options = Options(N_BOOTSTRAP, N_PERMUTATIONS, own, 0.95, 0.1, 1, None)
     lines = []
     for metric, comparison in compared(design, scenario, own).items():
-        with threadpool_limits(limits=1):
-            _, _, row, p_null, p_fwer = inferred(comparison, metric, options)
+        _, _, row, p_null, p_fwer = inferred(comparison, metric, options)
         scores = comparison.scores["score"].sel(metric=metric, roi=ROI)
         per_network = np.column_stack(
             [scores.values[:, scores["network"].values == n].mean(axis=1) for n in "ab"]

@@ -16,7 +16,6 @@ from rsacompare.inference.family import (
     Family,
     Key,
     Sources,
-    scores_in_parts,
 )
 from rsacompare.kernels import resample
 
@@ -166,7 +165,7 @@ def best_layers(
     wanted: Sequence[Sources],
     halves: Halves,
     networks: Sequence[str],
-    scores: Sequence[Mapping[Sources, np.ndarray]] | None = None,
+    scores: Sequence[Mapping[Sources, np.ndarray]],
 ) -> tuple[dict[Sources, np.ndarray], np.ndarray]:
     """Score of each network's best layer, chosen on one half and scored on the other.
 
@@ -174,8 +173,8 @@ def best_layers(
     ----------
     wanted : subsets of {"subjects", "stimuli", "units"}
     networks : sequence of str
-    scores : list of {sources: (draw, cell)}, optional
-        What :func:`scores_in_parts` gives for these draws and halves, where it is known.
+    scores : list of {sources: (draw, cell)}
+        What `family.scores_in_parts` gives for these draws and halves.
 
     Returns
     -------
@@ -184,9 +183,6 @@ def best_layers(
     (roi, layer) int
         How often each layer was chosen, with all sources resampled.
     """
-    if scores is None:
-        inner = list(dict.fromkeys(s - {"subjects"} for s in wanted))
-        scores = scores_in_parts(family, draws, inner, halves.stimuli)
     members = [np.flatnonzero(family.network == n) for n in networks]
     shape = (draws.size, len(family.rois), len(networks))
     total = {s: np.zeros(shape) for s in wanted}

@@ -13,7 +13,6 @@ from rsacompare.errors import DataError
 from rsacompare.inference.pools import Key, Pool, pools, stimulus_key
 from rsacompare.kernels import resample
 from rsacompare.metrics.evidence import Evidence
-from rsacompare.metrics.many import score_draws, score_draws_of_units
 from rsacompare.metrics.parts import score_in_parts
 from rsacompare.schema.results import Cell, Comparison
 
@@ -264,48 +263,3 @@ def scores_in_parts(
             if sources in out and scores is not None:
                 out[sources][..., places] = scores
     return [{s: scores[p] for s, scores in out.items()} for p in range(n_parts)]
-
-
-def cell_scores(
-    family: Family,
-    draws: Draws,
-    wanted: Sequence[Sources],
-    part: Mapping[Key, np.ndarray] | None = None,
-) -> dict[Sources, np.ndarray]:
-    """Scores of every cell when the sources of each wanted subset are resampled.
-
-    Parameters
-    ----------
-    family, draws
-    wanted : subsets of {"stimuli", "units"}
-    part : {key: (stimulus,) bool}, optional
-        Only these stimuli count (a half of a split).
-
-    Returns
-    -------
-    {sources: (draw, cell)}; (1, cell) where nothing is resampled
-    """
-    if part is None:
-        return scores_in_parts(family, draws, wanted)[0]
-    n = len(family.evidence)
-    sizes = {s: draws.size if s else 1 for s in wanted}
-    out = {s: np.full((sizes[s], n), np.nan) for s in wanted}
-    layer_of = family.layer_of()
-    nothing: Sources = frozenset()
-    stimuli, units = frozenset({"stimuli"}), frozenset({"units"})
-    both = stimuli | units
-    for key in family.ids:
-        places = [i for i, k in enumerate(family.stimuli) if k == key]
-        cells = [family.evidence[i] for i in places]
-        mask = part[key].astype(float)
-        weights = draws.stimuli[key] * mask if key in draws.stimuli else mask[None]
-        # one pass over the stimuli serves the drawn units and all units alike
-        for fixed, joint, w in ((nothing, units, mask[None]), (stimuli, both, weights)):
-            if joint in out:
-                drawn = [draws.units[layer_of[place]] for place in places]
-                held, out[joint][:, places] = score_draws_of_units(cells, w, drawn)
-            elif fixed in out:
-                held = score_draws(cells, w)
-            if fixed in out:
-                out[fixed][:, places] = held
-    return out

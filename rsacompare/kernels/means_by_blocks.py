@@ -203,21 +203,26 @@ def _less(
         cov[d] -= sums[d] * mean[d]
 
 
+@njit(nogil=True, inline="always", error_model="numpy")
+def _correlation(cov: float, var: float, whole: float, scale: float) -> float:
+    """Within ±1; 0 where `observed` does not vary, NaN where digits are lost."""
+    good = var > LOST * whole
+    r = cov * scale / np.sqrt(var if good else 1.0)
+    r = 1.0 if r > 1.0 else r
+    r = -1.0 if r < -1.0 else r
+    r = r if good else np.nan
+    return 0.0 if scale == 0.0 else r
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _correlations(
     var: np.ndarray, cov: np.ndarray, scale: np.ndarray, whole: np.ndarray, out: np.ndarray
 ) -> int:
-    """Correlations; 0 where `observed` does not vary. NaN, and how often, where digits are lost."""
+    """Correlations, and how many are NaN."""
     bad = 0
     for d in range(len(var)):
-        good = var[d] > LOST * whole[d]
-        r = cov[d] * scale[d] / np.sqrt(var[d] if good else 1.0)
-        r = 1.0 if r > 1.0 else r
-        r = -1.0 if r < -1.0 else r
-        r = r if good else np.nan
-        r = 0.0 if scale[d] == 0.0 else r
-        bad += r != r
-        out[d] = r
+        out[d] = _correlation(cov[d], var[d], whole[d], scale[d])
+        bad += out[d] != out[d]
     return bad
 
 
@@ -236,14 +241,8 @@ def _in_one(
     bad = 0
     for d in range(len(out)):
         var = yy[d] - sums[d] * sums[d] * share[d]
-        good = var > LOST * whole[d]
-        r = (xy[d] - sums[d] * mean[d]) * scale[d] / np.sqrt(var if good else 1.0)
-        r = 1.0 if r > 1.0 else r
-        r = -1.0 if r < -1.0 else r
-        r = r if good else np.nan
-        r = 0.0 if scale[d] == 0.0 else r
-        bad += r != r
-        out[d] = r
+        out[d] = _correlation(xy[d] - sums[d] * mean[d], var, whole[d], scale[d])
+        bad += out[d] != out[d]
     return bad
 
 

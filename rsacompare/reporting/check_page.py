@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 
 from rsacompare.reporting import check_figures, check_power_figures, check_power_text, pages
 from rsacompare.reporting.numbers import MISSING, counted, number
-from rsacompare.schema import checks, store
+from rsacompare.schema import checks
 from rsacompare.schema.checks import LEVELS, Finding, load_check
 
 MOST_UNMATCHED = 300  # labels shown on the page; the table beside it holds all
@@ -51,15 +50,15 @@ def check_report(
     """
     data = check if isinstance(check, xr.Dataset) else load_check(check)
     folder = Path(out)
-    environment = pages.template_environment()
     tables = checks.tables(data)
     found = checks.findings(data)
-    html = environment.get_template("check.html.j2").render(
-        reading=SimpleNamespace(simulated=bool(data.attrs.get("simulated"))),
-        pages={},
-        css=pages.template_text(environment, "style.css"),
-        colour=lambda _: check_figures.INK,
-        title=str(data.attrs.get("title", "")),
+    return pages.write_page(
+        "check.html.j2",
+        data,
+        folder,
+        FILES,
+        files_in,
+        lambda _: check_figures.INK,
         verdict=verdict(found),
         findings=found,
         drawings=[pages.place_figure(d, folder, "") for d in check_figures.drawings(data)],
@@ -76,13 +75,7 @@ def check_report(
         layers=_frame(tables["layers"]),
         unmatched=_frame(tables["unmatched"].head(MOST_UNMATCHED)),
         n_unmatched=len(tables["unmatched"]),
-        options=json.loads(data.attrs.get("options", "{}")),
-        provenance=json.loads(data.attrs.get("provenance", "{}")),
-        files=pages.files_there(FILES, files_in or out),
     )
-    index = folder / "index.html"
-    store.write_text(index, html)
-    return index
 
 
 def power_context(check: xr.Dataset, folder: Path) -> dict[str, Any]:

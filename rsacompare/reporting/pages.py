@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,50 @@ def report(
         store.write_text(path, html)
     remove_stale(folder)
     return folder / "index.html"
+
+
+def write_page(
+    template: str,
+    data: xr.Dataset,
+    out: str | Path,
+    files: Sequence[str],
+    files_in: str | Path | None,
+    colour: Callable[[str], str],
+    /,
+    **context: Any,
+) -> Path:
+    """An `index.html` that is the only page: of what is no result.
+
+    Parameters
+    ----------
+    template : str
+    data : Dataset
+        What the page tells: title, whether it is simulated, provenance and options are taken from
+        its attributes.
+    out, files_in
+        As in `report`.
+    files : sequence of str
+        Those of them that are there are linked.
+    colour : callable
+        Of a network.
+    **context
+        What else the template needs.
+    """
+    environment = template_environment()
+    html = environment.get_template(template).render(
+        reading=SimpleNamespace(simulated=bool(int(data.attrs.get("simulated", 0)))),
+        pages={},
+        css=template_text(environment, "style.css"),
+        colour=colour,
+        title=str(data.attrs.get("title", "")),
+        options=json.loads(data.attrs.get("options", "{}")),
+        provenance=json.loads(data.attrs.get("provenance", "{}")),
+        files=files_there(files, files_in or out),
+        **context,
+    )
+    index = Path(out) / "index.html"
+    store.write_text(index, html)
+    return index
 
 
 def page_names(metrics: list[str]) -> dict[str, str]:

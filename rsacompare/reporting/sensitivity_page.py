@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from rsacompare.reporting import pages, style
 from rsacompare.reporting import sensitivity_figures as figures
 from rsacompare.reporting import sensitivity_text as text
 from rsacompare.reporting.numbers import MISSING, interval, number, p_value
-from rsacompare.schema import sensitivity, store
+from rsacompare.schema import sensitivity
 from rsacompare.schema.sensitivity import load_sensitivity
 
 FILES = ("sensitivity.csv", "sensitivity_summary.csv", "sensitivity.nc")
@@ -48,15 +47,15 @@ def sensitivity_report(
     """
     held = data if isinstance(data, xr.Dataset) else load_sensitivity(data)
     folder = Path(out)
-    environment = pages.template_environment()
     tables = sensitivity.tables(held)
     a, b = json.loads(held.attrs["contrast"])
-    html = environment.get_template("sensitivity.html.j2").render(
-        reading=SimpleNamespace(simulated=bool(int(held.attrs.get("simulated", 0)))),
-        pages={},
-        css=pages.template_text(environment, "style.css"),
-        colour=lambda name: style.colour([a, b], name),
-        title=str(held.attrs.get("title", "")),
+    return pages.write_page(
+        "sensitivity.html.j2",
+        held,
+        folder,
+        FILES,
+        files_in,
+        lambda name: style.colour([a, b], name),
         question=str(held.attrs.get("question", "")),
         a=a,
         b=b,
@@ -66,15 +65,9 @@ def sensitivity_report(
         metrics=[_metric(held, tables, metric, folder) for metric in metrics_of(tables)],
         notes=json.loads(held.attrs.get("notes", "[]")),
         not_applicable=json.loads(held.attrs.get("not_applicable", "[]")),
-        options=json.loads(held.attrs["options"]),
         sets=json.loads(held.attrs.get("leave_out", "{}")),
-        provenance=json.loads(held.attrs.get("provenance", "{}")),
         heads=HEADS,
-        files=pages.files_there(FILES, files_in or out),
     )
-    index = folder / "index.html"
-    store.write_text(index, html)
-    return index
 
 
 def metrics_of(tables: dict[str, pd.DataFrame]) -> list[str]:
