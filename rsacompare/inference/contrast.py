@@ -108,6 +108,16 @@ def common_depth(a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
     return (float(low), float(high)) if high > low else None
 
 
+def interpolation(depth: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Weights w such that w @ scores are the heights of the curve at these depths: (point, layer).
+
+    Layers of one depth share its weight.
+    """
+    unique, inverse = np.unique(depth, return_inverse=True)
+    basis = np.stack([np.interp(at, unique, row) for row in np.eye(len(unique))], axis=1)
+    return (basis / np.bincount(inverse))[:, inverse]
+
+
 def curve_weights(depth: np.ndarray, low: float, high: float, also: np.ndarray) -> np.ndarray:
     """Weights w such that w @ scores is the mean height of the interpolated curve on [low, high].
 
@@ -121,11 +131,7 @@ def curve_weights(depth: np.ndarray, low: float, high: float, also: np.ndarray) 
     """
     nodes = np.unique(np.concatenate([depth, also, [low, high]]))
     nodes = nodes[(nodes >= low) & (nodes <= high)]
-    unique, inverse = np.unique(depth, return_inverse=True)
-    basis = np.stack([np.interp(nodes, unique, row) for row in np.eye(len(unique))])
-    area = np.trapezoid(basis, nodes, axis=1) / (high - low)
-    # layers of one depth share its weight
-    return (area / np.bincount(inverse))[inverse]
+    return np.trapezoid(interpolation(depth, nodes), nodes, axis=0) / (high - low)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,9 +11,9 @@ import xarray as xr
 
 from rsacompare.inference import contrast
 from rsacompare.inference.bootstrap import t_interval
-from rsacompare.inference.contrast import Row
-from rsacompare.inference.estimate import Estimate, Function, estimate, t_estimate
-from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.contrast import Row, interpolation
+from rsacompare.inference.estimate import Estimate, Function, estimate, rounding_of, t_estimate
+from rsacompare.inference.inferred import Beside, Inferred, file_name
 from rsacompare.inference.statistics import Options, Statistics, Values, levels_of
 from rsacompare.kernels import resample
 
@@ -73,15 +72,6 @@ def beside(inferred: Inferred) -> Beside:
     return found
 
 
-def file_name(inferred: Inferred, stem: str) -> str:
-    """A file's name that no other metric of the study has."""
-    metrics = [str(m) for m in inferred.scores["metric"].values]
-    safe = [re.sub(r"[^\w.+-]+", "-", m).strip("-.") or "metric" for m in metrics]
-    place = metrics.index(inferred.family.metric)
-    same = [s.lower() for s in safe[:place]].count(safe[place].lower())
-    return f"{stem}_{safe[place]}" + (f"-{same + 1}" if same else "")
-
-
 def points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Depths at which two curves are compared: all their corners, if these are few.
 
@@ -99,16 +89,6 @@ def points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     every = np.unique(np.concatenate([a, b]))
     corners = every[(every >= span[0]) & (every <= span[1])]
     return corners if len(corners) <= MOST_CORNERS else np.linspace(*span, GRID)
-
-
-def interpolation(depth: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Weights w such that w @ scores are the heights of the curve at these depths: (point, layer).
-
-    Layers of one depth share its weight.
-    """
-    unique, inverse = np.unique(depth, return_inverse=True)
-    basis = np.stack([np.interp(at, unique, row) for row in np.eye(len(unique))], axis=1)
-    return (basis / np.bincount(inverse))[:, inverse]
 
 
 def difference(depth: np.ndarray, network: np.ndarray, row: Row, r: int) -> tuple[Any, Function]:
@@ -136,7 +116,7 @@ def _curve(inferred: Inferred, row: Row) -> dict[str, np.ndarray]:
     r = family.rois.index(row.roi)
     levels = levels_of(family, row.roi, options, row.layers)
     at, function = difference(inferred.depth, family.network, row, r)
-    rounding = 1e-12 * float(np.nanmax(np.abs(statistics.observed.mean[r, row.layers])))
+    rounding = rounding_of(statistics, r, row.layers)
     found = estimate(function, statistics, levels, options, rounding)
     # the band is made of standard errors, whatever the pointwise interval is made of
     by_t = (

@@ -47,6 +47,10 @@ class Family:
         Which cells have a score.
     better : 1 or -1
         The direction of closeness.
+    ceiling_groups : {roi: list of lists of layer}
+        Layers whose cells have the same noise ceiling.
+    baselines : frozenset of str
+        The networks that are no more than points of comparison.
     """
 
     metric: str
@@ -109,10 +113,8 @@ class Family:
         return min(self._n_levels(p) for p in self.place[roi].ravel())
 
     def _n_levels(self, place: int) -> int:
-        level = self.pool[self.stimuli[place]].level
-        if level is None:
-            return len(self.evidence[place].stimulus_id)
-        return len(np.unique(level[self.pool[self.stimuli[place]].own]))
+        pool = self.pool[self.stimuli[place]]
+        return len(pool.own) if pool.level is None else len(np.unique(pool.own_level))
 
     def n_units(self, roi: str, layers: Sequence[int] | None = None) -> int:
         """The fewest targets that any cell of the ROI (and these layers) has."""

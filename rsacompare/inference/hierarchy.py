@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from rsacompare.inference import unit_hierarchy
-from rsacompare.inference.depth_curve import file_name
 from rsacompare.inference.estimate import estimate
-from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.inferred import Beside, Inferred, file_name
 from rsacompare.inference.roi_order import (
     EXACT,
     FEWEST,
@@ -21,7 +21,7 @@ from rsacompare.inference.roi_order import (
     p_of_order,
     told,
 )
-from rsacompare.inference.statistics import Values, levels_of
+from rsacompare.inference.statistics import Values, levels_of_all
 
 STATISTICS = ("centre over depth", "best layer")
 COLUMNS = {
@@ -107,17 +107,10 @@ def best(scores: np.ndarray, depth: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(scores).any(axis=-1), found, np.nan)
 
 
-def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks over the last axis, ties averaged (few items: all pairs are compared)."""
-    below = (x[..., None] > x[..., None, :]).sum(axis=-1)
-    same = (x[..., None] == x[..., None, :]).sum(axis=-1)
-    return below + (same + 1) / 2
-
-
 def spearman(x: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Rank correlation over the last axis; 0 where x is constant, NaN where it has NaN."""
-    a = ranks(x) - (x.shape[-1] + 1) / 2
-    b = ranks(level) - (level.shape[-1] + 1) / 2
+    a = stats.rankdata(x, axis=-1) - (x.shape[-1] + 1) / 2
+    b = stats.rankdata(level, axis=-1) - (level.shape[-1] + 1) / 2
     top, square = (a * b).sum(axis=-1), (a**2).sum(axis=-1) * (b**2).sum(axis=-1)
     rho = np.where(square > 0, top / np.sqrt(np.where(square > 0, square, 1.0)), 0.0)
     return np.where(np.isfinite(x).all(axis=-1), rho, np.nan)
@@ -148,9 +141,7 @@ def _test(inferred: Inferred, profile: _Profiles, level: dict[str, int]) -> Besi
         return stacked.reshape(*stacked.shape[:-3], -1)
 
     used = [int(i) for own in profile.layers.values() for i in own]
-    counts = [levels_of(family, roi, options, used) for roi in rois]
-    sources = set.intersection(*(set(c) for c in counts))
-    levels = {s: min(c[s] for c in counts) for s in counts[0] if s in sources}
+    levels = levels_of_all(family, rois, options, used)
     found = estimate(everything, statistics, levels, options)
     shape = (len(networks) + len(pairs), len(STATISTICS), n + 2)
     value, low, high, p = (

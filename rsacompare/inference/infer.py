@@ -275,7 +275,6 @@ def fill_result(
     """Write one family's numbers into the result."""
     m = result["metric"].values.tolist().index(family.metric)
     at_layer = [result["layer"].values.tolist().index(x) for x in family.layers]
-    p, p_fwer = permutation.family_p(family, statistics.observed.mean, null)
     for r, (roi, (low, high)) in enumerate(ceiling.observed(family).items()):
         here = (m, result["roi"].values.tolist().index(roi), at_layer)
         levels = levels_of(family, roi, options)
@@ -283,8 +282,6 @@ def fill_result(
         result["mean_score"].values[here] = found.value
         result["se"].values[here] = found.se
         result["ci"].values[here] = np.stack([found.low, found.high], axis=-1)
-        result["p_null"].values[here] = p[r]
-        result["p_null_fwer"].values[here] = p_fwer[r]
         result["null"].values[here] = null[:, r].T
         used = {s: d.mean[:, r] for s, d in statistics.draws.items() if s <= levels.keys()}
         for sources, draws in used.items():

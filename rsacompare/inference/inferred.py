@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,3 +45,12 @@ class Beside:
     cells: dict[str, np.ndarray] = field(default_factory=dict)
     extras: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def file_name(inferred: Inferred, stem: str) -> str:
+    """A file's name that no other metric of the study has."""
+    metrics = [str(m) for m in inferred.scores["metric"].values]
+    safe = [re.sub(r"[^\w.+-]+", "-", m).strip("-.") or "metric" for m in metrics]
+    place = metrics.index(inferred.family.metric)
+    same = [s.lower() for s in safe[:place]].count(safe[place].lower())
+    return f"{stem}_{safe[place]}" + (f"-{same + 1}" if same else "")

@@ -34,8 +34,7 @@ class Strata:
         sizes: dict[Any, int] = {}
         if source == "stimuli":
             for pool in family.pool.values():
-                size = len(pool.ids) if pool.level is None else int(pool.level.max()) + 1
-                sizes[tuple(pool.ids.tolist())] = size
+                sizes[tuple(pool.ids.tolist())] = pool.n_levels
         elif source == "subjects":
             sizes = {own: len(own) for own in family.subjects.values()}
         else:
@@ -49,8 +48,8 @@ class Strata:
         made = Draws(len(counts))
         if self.source == "stimuli":
             for key, pool in family.pool.items():
-                own = pool.own if pool.level is None else pool.level[pool.own]
-                made.stimuli[key] = np.take(parts[tuple(pool.ids.tolist())], own, axis=1)
+                held = parts[tuple(pool.ids.tolist())]
+                made.stimuli[key] = np.take(held, pool.own_level, axis=1)
         elif self.source == "subjects":
             made.subjects = parts
         else:
@@ -65,8 +64,7 @@ class Strata:
             return np.concatenate([draws.units[name] for name in self.names], axis=1)
         parts = {n: np.zeros((draws.size, k)) for n, k in zip(self.names, self.sizes, strict=True)}
         for key, pool in family.pool.items():
-            own = pool.own if pool.level is None else pool.level[pool.own]
-            parts[tuple(pool.ids.tolist())][:, own] = draws.stimuli[key]
+            parts[tuple(pool.ids.tolist())][:, pool.own_level] = draws.stimuli[key]
         return np.concatenate([parts[name] for name in self.names], axis=1)
 
 

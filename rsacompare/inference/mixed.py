@@ -18,14 +18,14 @@ from rsacompare.errors import ProtocolError
 from rsacompare.inference import mixed_fit
 from rsacompare.inference.estimate import estimate
 from rsacompare.inference.family import Family, arrange
-from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.inferred import Beside, Inferred, file_name
 from rsacompare.inference.mixed_plan import Plan, choose
 from rsacompare.inference.statistics import (
     Options,
     Statistics,
     Values,
     bootstrap_family,
-    levels_of,
+    levels_of_all,
 )
 from rsacompare.kernels import resample
 from rsacompare.schema.results import Comparison, iter_extras, meanings
@@ -188,9 +188,7 @@ def _intervals(plan: Plan, made: mixed_fit.Design, draws: Draws) -> tuple[np.nda
     at_layer = [family.layers.index(str(x)) for x in plan.scores["layer"].values]
     inverse = np.linalg.pinv(made.x.reshape(-1, made.x.shape[-1]))
     function = partial(_effects, inverse, at_roi, at_layer)
-    held = [levels_of(family, roi, draws.options, at_layer) for roi in plan.rois]
-    shared = [s for s in held[0] if all(s in levels for levels in held)]
-    levels = {s: min(levels[s] for levels in held) for s in shared}
+    levels = levels_of_all(family, plan.rois, draws.options, at_layer)
     found = estimate(function, draws.statistics, levels, draws.options)
     return found.low, found.high
 
@@ -258,11 +256,11 @@ def beside(inferred: Inferred) -> Beside:
     notes = [f"{metric}, mixed model: {'; '.join(trouble)}."] if trouble else []
     caption = " ".join([frame.attrs["caption"], *frame.attrs["notes"]])
     shown: dict[str, Any] = {"metric": metric, "caption": caption}
-    extras = [_figure(frame, inferred, shown), _table(frame, shown)]
+    extras = [_figure(frame, inferred, shown), _table(frame, inferred, shown)]
     return Beside(extras=extras, notes=notes)
 
 
-def _table(frame: pd.DataFrame, shown: dict[str, Any]) -> dict[str, Any]:
+def _table(frame: pd.DataFrame, inferred: Inferred, shown: dict[str, Any]) -> dict[str, Any]:
     return shown | {
         "kind": "table",
         "title": "Mixed model: all terms",
@@ -272,13 +270,9 @@ def _table(frame: pd.DataFrame, shown: dict[str, Any]) -> dict[str, Any]:
             "ci_low": "from the bootstrap draws, like all our intervals",
             "wald_low": "from the model alone: not to be relied on, see the figure",
         },
-        "file": f"mixed_model_{_safe(shown['metric'])}",
-        MARK: {k: v for k, v in frame.attrs.items()},
+        "file": file_name(inferred, "mixed_model"),
+        MARK: dict(frame.attrs),
     }
-
-
-def _safe(metric: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in metric)
 
 
 def _figure(frame: pd.DataFrame, inferred: Inferred, shown: dict[str, Any]) -> dict[str, Any]:

@@ -75,9 +75,10 @@ def false_discovery(p: np.ndarray, method: str) -> np.ndarray:
 
 
 def corrections(inferred: Inferred) -> Beside:
-    """Step-down and false discovery rates of a metric's layer x ROI family, and the family."""
+    """All p of a metric's layer x ROI family against its null, and how many that makes."""
     family, score = inferred.family, inferred.statistics.observed.mean
     p, single = family_p(family, score, inferred.null)
+    cells = {"p_null": p, "p_null_fwer": single}
     p = np.where(np.isfinite(single), p, np.nan)  # a cell that no permutation moves is no test
     found = {name: np.full(p.shape, np.nan) for name in ("p_null_step", "p_null_bh", "p_null_by")}
     for own in family.layer_groups:
@@ -90,7 +91,7 @@ def corrections(inferred: Inferred) -> Beside:
     p, single = p[:, real], single[:, real]
     n_tests = int(np.isfinite(single).sum())
     if not n_tests:
-        return Beside(cells=found)
+        return Beside(cells=cells | found)
     alpha = round(1 - inferred.options.confidence, 12)
     every = {"none": p, "maximum": single} | dict(
         zip(("step-down", "BH", "BY"), (v[:, real] for v in found.values()), strict=True)
@@ -119,7 +120,7 @@ def corrections(inferred: Inferred) -> Beside:
         "p_null_bh, p_null_by).",
         "arrays": {name: xr.DataArray(values, dims="row") for name, values in table.items()},
     }
-    return Beside(cells=found, extras=[extra])
+    return Beside(cells=cells | found, extras=[extra])
 
 
 def counted(n: int, noun: str) -> str:

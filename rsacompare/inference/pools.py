@@ -70,17 +70,25 @@ class Pool:
     kind: str = ""
     declined: str = ""
 
+    @property
+    def n_levels(self) -> int:
+        """How many there are to draw: members, or blocks or categories of these."""
+        return len(self.ids) if self.level is None else int(self.level.max()) + 1
+
+    @property
+    def own_level(self) -> np.ndarray:
+        """The level of each stimulus of the key: (stimulus,) int."""
+        return self.own if self.level is None else self.level[self.own]
+
     def multiplicities(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Bootstrap draws of the key's stimuli: (draw, stimulus)."""
-        if self.level is None:
-            return np.take(resample.multiplicities(rng, len(self.ids), size), self.own, axis=1)
-        drawn = resample.multiplicities(rng, int(self.level.max()) + 1, size)
-        return np.take(drawn, self.level[self.own], axis=1)
+        drawn = resample.multiplicities(rng, self.n_levels, size)
+        return np.take(drawn, self.own_level, axis=1)
 
     def permutations(
         self, rng: np.random.Generator, size: int, fold: np.ndarray | None
     ) -> np.ndarray:
-        """Orders of the members, all of which the key has or none lacks: (perm, member)."""
+        """Orders of all members, inside the folds where there are any: (perm, member)."""
         inside = self.kind == CATEGORIES
         return resample.permutations(rng, len(self.ids), size, fold, self.level, inside)
 

@@ -138,13 +138,8 @@ def bootstrap_family(
     parts = in_threads(block, blocks, n_jobs=n_jobs, stage=stage, progress=progress)
     nothing: Sources = frozenset()
     alone, _ = one_block(family, Draws(1), [nothing], halves, networks)
-    observed = Values(*(getattr(alone[nothing], f.name)[0] for f in fields(Values)))
-    draws = {
-        s: Values(
-            *(np.concatenate([getattr(p[0][s], f.name) for p in parts]) for f in fields(Values))
-        )
-        for s in wanted
-    }
+    observed = Values(*(a[0] for a in _joined([alone[nothing]])))
+    draws = {s: Values(*_joined([p[0][s] for p in parts])) for s in wanted}
     chosen = sum((p[1] for p in parts), np.zeros((len(family.rois), len(family.layers)), int))
     found = Statistics(observed, draws, networks, chosen)
     if len(used) == 1 and options.interval in ("bca", "studentised"):
@@ -155,6 +150,11 @@ def bootstrap_family(
             counts = [partial(_drawn, family, used[0], options.seed, *b) for b in blocks]
             found.redrawn = jackknife(*given, counts, n_jobs, progress)
     return found
+
+
+def _joined(parts: Sequence[Values]) -> list[np.ndarray]:
+    """The fields of values whose draws follow each other."""
+    return [np.concatenate([getattr(v, f.name) for v in parts]) for f in fields(Values)]
 
 
 def _drawn(family: Family, source: str, seed: int, index: int, size: int) -> np.ndarray:
@@ -196,8 +196,7 @@ def jackknife(
             left = deletions.left(held, slice(start, start + BLOCK))
             draws = strata.draws(family, left)
             pieces.append(one_block(family, draws, [wanted], halves, networks)[0][wanted])
-        joined = [np.concatenate([getattr(v, f.name) for v in pieces]) for f in fields(Values)]
-        return deletions, [spool.add(a) for a in joined]
+        return deletions, [spool.add(a) for a in _joined(pieces)]
 
     stage = f"{family.metric}: leaving out one level"
     with Spool() as spool:
@@ -281,6 +280,15 @@ def levels_of(
         "units": family.n_units(roi, layers) if "units" in family.sources else 0,
     }
     return {s: counts[s] for s in roi_sources(family, roi, options)}
+
+
+def levels_of_all(
+    family: Family, rois: Sequence[str], options: Options, layers: Sequence[int] | None = None
+) -> dict[str, int]:
+    """The same of several ROIs together: the sources that all have, and the fewest levels."""
+    held = [levels_of(family, roi, options, layers) for roi in rois]
+    shared = [s for s in held[0] if all(s in levels for levels in held)]
+    return {s: min(levels[s] for levels in held) for s in shared}
 
 
 def standard_error(draws: dict[Sources, np.ndarray], levels: dict[str, int]) -> np.ndarray:

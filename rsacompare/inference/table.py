@@ -10,7 +10,7 @@ import numpy as np
 
 from rsacompare.inference import contrast
 from rsacompare.inference.beyond import p_beyond, ruled
-from rsacompare.inference.estimate import Estimate, Function, estimate
+from rsacompare.inference.estimate import Estimate, Function, estimate, rounding_of
 from rsacompare.inference.family import Family
 from rsacompare.inference.multiple import false_discovery
 from rsacompare.inference.statistics import Options, Statistics, Values, levels_of
@@ -82,8 +82,7 @@ def _contrast_row(
             _most_chosen(family, statistics.chosen[r], n) for n in (row.a, row.b)
         )
         notes.append(f"best layer chosen in {often_a:.0%} ({row.a}) and {often_b:.0%} ({row.b})")
-    # equal networks: what is left of sums of equal numbers in another order is no difference
-    rounding = 1e-12 * float(np.abs(statistics.observed.mean[r, row.layers]).max())
+    rounding = rounding_of(statistics, r, row.layers)
     found = estimate(function, statistics, levels, options, rounding)
     unpaired = _unpaired(family, row)
     if unpaired:

@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from rsacompare.inference.depth_curve import file_name
-from rsacompare.inference.inferred import Inferred
+from rsacompare.inference.inferred import Inferred, file_name
 from rsacompare.inference.roi_order import floor, orders, p_of_order, told
 
 ALPHA = 0.05  # of the screen, as in the source

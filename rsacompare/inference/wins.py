@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from rsacompare.inference.bootstrap import group_mean
-from rsacompare.inference.depth_curve import file_name
-from rsacompare.inference.inferred import Beside, Inferred
+from rsacompare.inference.estimate import rounding_of
+from rsacompare.inference.inferred import Beside, Inferred, file_name
 from rsacompare.inference.statistics import levels_of
 from rsacompare.inference.table import difference_of
 
@@ -72,20 +72,17 @@ def count_cells(inferred: Inferred, pair: tuple[str, str], pairing: str) -> dict
     lead = family.better * np.array([entry["difference"] for _, entry in own])
     verdicts = [entry["verdict"] for _, entry in own]
     # an ROI of one subject has fewer sources than others: what is not drawn there stays as it is
-    joint = {}
+    ahead = []
     for row, _ in own:
         levels = levels_of(family, row.roi, inferred.options, row.layers)
         drawn = [s for s in statistics.draws if s <= levels.keys()]
         if drawn:
             values = statistics.draws[max(drawn, key=len)]
             r = family.rois.index(row.roi)
-            rounding = 1e-12 * np.abs(statistics.observed.mean[r, row.layers]).max()
             gap = family.better * difference_of(family, row, statistics)(values)
-            joint[id(row)] = np.where(np.abs(gap) > rounding, np.sign(gap), 0.0)
-    majority = np.nan
-    if joint:
-        balance = np.nansum(list(joint.values()), axis=0)
-        majority = float(np.mean(balance > 0))
+            rounding = rounding_of(statistics, r, row.layers)
+            ahead.append(np.where(np.abs(gap) > rounding, np.sign(gap), 0.0))
+    majority = float(np.mean(np.sum(ahead, axis=0) > 0)) if ahead else np.nan
     return _row(pair, COUNTED[pairing], lead, majority) | {
         "first_closer": str(verdicts.count("a")),
         "second_closer": str(verdicts.count("b")),

@@ -72,7 +72,7 @@ def designs(
     found = Designs()
     for roi in check["roi"].values.astype(str).tolist():
         own = [one for one in subjects if roi in one.rois and len(one.scored)]
-        why = _unusable(own, roi, tree, exchange)
+        why = _unusable(own, tree, exchange)
         if not why:
             made = _design(own, networks)
             numbers = check.sel(roi=roi, subject=[one.subject for one in own])
@@ -84,7 +84,7 @@ def designs(
     return found
 
 
-def _unusable(own: list[Measured], roi: str, tree: xr.DataTree, exchange: str) -> str:
+def _unusable(own: list[Measured], tree: xr.DataTree, exchange: str) -> str:
     if not own:
         return "no subject has usable data"
     if len({one.kind for one in own}) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -48,22 +48,6 @@ class Forecast:
         )
 
 
-class StandIns(Mapping[Cell, Evidence]):
-    """Every cell of a study, each held by one of the few that were computed."""
-
-    def __init__(self, cells: Sequence[Cell], held: Mapping[Cell, Evidence]):
-        self._cells, self._held = list(cells), dict(held)
-
-    def __getitem__(self, cell: Cell) -> Evidence:
-        return self._held[cell]
-
-    def __iter__(self) -> Iterator[Cell]:
-        return iter(self._cells)
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-
 def forecast(
     activations: xr.DataTree,
     brain: xr.DataTree,
@@ -97,8 +81,7 @@ def forecast(
     options = dict(inference or {})
     jobs = max(int(n_jobs), 1)
     chosen = {label: with_seed(metric, seed) for label, metric in metrics.items()}
-    held: dict[Cell, Evidence] = {}
-    every: list[Cell] = []
+    held: dict[Cell, Evidence] = {}  # every cell of the study, by one of the few computed
     with threadpool_limits(1):
         started = clock()
         layers, regions = layers_of(activations), regions_of(brain, rois)
@@ -112,13 +95,12 @@ def forecast(
             except (RsacompareError, ValueError) as err:
                 found.add(f"{label}: cells", np.nan, np.nan, 0, f"could not be timed: {err}")
                 continue
-            every += work
             held |= own
             found.add(f"{label}: cells", *row)
         if progress is not None:
             progress("forecast: cells", len(chosen), len(chosen))
-        if every:
-            _rest(found, every, held, chosen, layers, regions, activations, brain, options, jobs,
+        if held:
+            _rest(found, held, chosen, layers, regions, activations, brain, options, jobs,
                   seed, write, progress)  # fmt: skip
     _sum(found, jobs, options)
     return found
@@ -126,7 +108,6 @@ def forecast(
 
 def _rest(
     found: Forecast,
-    every: list[Cell],
     held: Mapping[Cell, Evidence],
     metrics: Mapping[str, Metric],
     layers: Mapping[str, Layer],
@@ -140,12 +121,12 @@ def _rest(
     progress: Progress | None,
 ) -> None:
     """Inference and report, with stand-ins for all cells."""
-    cells = StandIns(every, held)
+    every = list(held)
     used = {
         label: metric for label, metric in metrics.items() if any(c.metric == label for c in every)
     }
     started = clock()
-    scores = scores_of(every, cells, used, layers, regions)
+    scores = scores_of(every, held, used, layers, regions)
     scores.attrs |= labels.clean_attrs(
         {
             "simulated": 0,
@@ -156,9 +137,9 @@ def _rest(
             "provenance": {},
         }
     )
-    extra = extras.of_pairs(every, cells, scores, brain)
+    extra = extras.of_pairs(every, held, scores, brain)
     beside = clock() - started
-    comparison = Comparison(scores, cells, extra)
+    comparison = Comparison(scores, held, extra)
     n_bootstrap = int(options.get("n_bootstrap", 10_000))
     n_permutations = int(options.get("n_permutations", 10_000))
     plain = {k: v for k, v in options.items() if k not in ("n_bootstrap", "n_permutations")}
@@ -184,7 +165,6 @@ def _rest(
     sources = max(len(e.sources) for e in held.values()) + 1
     working = 2 * 8 * 2 * len(bootstrap.subsets(bootstrap.ORDER[:sources])) * n_bootstrap
     megabytes = n_rois * n_layers * (kept + working) / MEGABYTE
-    note = f"{DRAWS[1] - DRAWS[0]} draws and permutations timed on stand-ins for all cells"
     seconds = _keeping(list(held.values())) * len(every)
     note = f"written once and read {READ} times, timed; a run without --out does not"
     found.add("keeping of cells", seconds, 0, len(every), note)

@@ -18,6 +18,7 @@ from rsacompare.schema import checks
 from rsacompare.study import simulated
 from rsacompare.study.check_designs import Designs, Networks
 from rsacompare.study.compare import with_seed
+from rsacompare.study.forecast_cells import speedup
 from rsacompare.study.simulated import Design, Region
 from rsacompare.study.simulated_tests import ALPHA, DRAWS, Observed, observe
 
@@ -70,10 +71,9 @@ def power(
     chosen = {label: with_seed(metric, seed) for label, metric in metrics.items()}
     n_rois = sum(len(r) for r in designs.regions.values())
     done = Power([], [{"metric": "", "roi": r, "why": w} for r, w in designs.without], {})
-    sizes = {d: len(r) for d, r in designs.regions.items()}
     with threadpool_limits(1):
         for design, regions in designs.regions.items():
-            share = budget * sizes[design] / max(n_rois, 1)
+            share = budget * len(regions) / n_rois
             _one_design(design, regions, networks, chosen, n_pairs * n_rois, sources, seed, n_jobs,
                         share, progress, done)  # fmt: skip
     caps = [d for d in designs.regions if d.capped() != d]
@@ -125,8 +125,8 @@ def _one_design(
             done.without.append({"metric": label, "roi": "", "why": said})
     if not usable:
         return
-    jobs = max(n_jobs, 1)
-    needed = started * (STUDIES + FEWER * len(factors)) / (1 + 0.8 * (jobs - 1))
+    n_studies = STUDIES + FEWER * len(factors)
+    needed = started * n_studies / speedup(max(n_jobs, 1), n_studies)
     if needed > budget and len(regions) > 1:
         kept = _spanning(regions, max(1, int(len(regions) * budget / needed)))
         why = "not simulated, to keep the check short; see the ROIs of similar reliability"

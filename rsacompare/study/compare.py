@@ -129,9 +129,7 @@ def fill_cells(
     """Fill `cells` with one metric's evidence; what the store has already is left alone."""
     # what belongs to one array is prepared once: a brain part serves all layers; what it holds
     # does not depend on which cells are missing, so that a resumed run gives the same bits
-    parts: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
-    for cell in todo:
-        parts.setdefault(part_of(metric, cell), {})[cell.roi, cell.subject] = None
+    parts = parts_of(metric, todo)
     unions = {part: union_of(metric, [regions[k] for k in own]) for part, own in parts.items()}
     keys = {
         c: cell_key(metric, layers[c.layer], regions[c.roi, c.subject], unions[part_of(metric, c)])
@@ -144,7 +142,7 @@ def fill_cells(
     parts = {part: parts[part] for part in dict.fromkeys(part_of(metric, c) for c in missing)}
 
     def prepare(part: tuple[str, str]) -> Any:
-        first = regions[next(iter(parts[part]))]
+        first = regions[parts[part][0]]
         with _named(label, first.subject, f"ROI {part[0]}" if part[0] else ""):
             return metric.prepare_response(first.array(unions[part]))
 
@@ -190,6 +188,14 @@ def fill_cells(
 def part_of(metric: Metric, cell: Cell) -> tuple[str, str]:
     """What is prepared together: an ROI, or all voxels of a subject for a voxel-wise metric."""
     return ("" if metric.voxelwise else cell.roi, cell.subject)
+
+
+def parts_of(metric: Metric, cells: Iterable[Cell]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """{part: the (roi, subject) that it serves}, each once, in the order of the cells."""
+    parts: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
+    for cell in cells:
+        parts.setdefault(part_of(metric, cell), {})[cell.roi, cell.subject] = None
+    return {part: list(own) for part, own in parts.items()}
 
 
 def union_of(metric: Metric, regions: list[Region]) -> np.ndarray | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import xarray as xr
 from rsacompare.metrics.evidence import Evidence, Metric
 from rsacompare.schema.results import Cell
 from rsacompare.study.cells import Layer, Region
-from rsacompare.study.compare import part_of, union_of
+from rsacompare.study.compare import part_of, parts_of, union_of
 
 LONG = 8.0  # seconds that one timed cell may take; beyond, units are left out
 GAIN = 0.8  # of a core that each thread beyond the first brings
@@ -37,11 +37,7 @@ def stand_ins(
     names = list(dict.fromkeys(c.layer for c in work))
     units = {name: _size(layers[name]) for name in names}
     reference = sorted(names, key=lambda n: units[n])[len(names) // 2]
-    parts: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for cell in work:
-        own = parts.setdefault(part_of(metric, cell), [])
-        if (cell.roi, cell.subject) not in own:
-            own.append((cell.roi, cell.subject))
+    parts = parts_of(metric, work)
     unions = {p: union_of(metric, [regions[k] for k in own]) for p, own in parts.items()}
     voxels = {p: _voxels(regions[own[0]], unions[p]) for p, own in parts.items()}
     groups: dict[Any, list[tuple[str, str]]] = {}
@@ -86,14 +82,16 @@ def stand_ins(
     started = clock()
     ready = metric.prepare_activation(_cut(layer, share))
     first = next(iter(evidence))
-    metric.compare(ready, metric.prepare_response(regions[parts[first][0]].array(unions[first])))
+    response = metric.prepare_response(regions[parts[first][0]].array(unions[first]))
+    metric.compare(ready, response)
     layer_seconds = max((clock() - started) / share - prepared[first] - compared[first], 0)
     scale = {name: max(units[name], 1) / max(units[reference], 1) for name in names}
     all_parts = sum(prepared[p] for p in parts)
     per_layer = layer_seconds + sum(compared[p] for p in parts)
     seconds = all_parts / speedup(jobs, len(parts))
     seconds += sum(scale.values()) * per_layer / speedup(jobs, len(names))
-    pooled = _ceiling_of_brain(metric, layers, names, reference, evidence, regions, parts, unions)
+    two = [reference, *(n for n in names if n != reference)][:2]
+    pooled = _ceiling_of_brain(metric, response, [layers[n].array for n in two])
     held = {}
     for cell in work:
         one = copy.copy(evidence[nearest[part_of(metric, cell)]])
@@ -114,24 +112,10 @@ def stand_ins(
     return held, (seconds, megabytes, len(work), note)
 
 
-def _ceiling_of_brain(
-    metric: Metric,
-    layers: Mapping[str, Layer],
-    names: list[str],
-    reference: str,
-    evidence: Mapping[tuple[str, str], Evidence],
-    regions: Mapping[tuple[str, str], Region],
-    parts: Mapping[tuple[str, str], list[tuple[str, str]]],
-    unions: Mapping[tuple[str, str], Any],
-) -> bool:
-    """Whether the ceiling is the brain's own: the same for two layers."""
-    other = next((n for n in names if n != reference), None)
-    if other is None:
-        return True
-    part = next(iter(evidence))
-    response = metric.prepare_response(regions[parts[part][0]].array(unions[part]))
-    few = [_cut(layers[n].array, 0.1) for n in (reference, other)]
-    keys = {metric.compare(metric.prepare_activation(x), response).ceiling_key() for x in few}
+def _ceiling_of_brain(metric: Metric, response: Any, layers: Sequence[xr.DataArray]) -> bool:
+    """Whether the ceiling is the brain's own: the same for all of these layers."""
+    few = [metric.prepare_activation(_cut(x, 0.1)) for x in layers]
+    keys = {metric.compare(x, response).ceiling_key() for x in few}
     return len(keys) == 1
 
 

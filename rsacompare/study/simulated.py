@@ -141,7 +141,6 @@ def _brain(
     shown = np.r_[np.repeat(np.arange(n_train), design.train_repetitions), np.tile(scored, m)]
     n_presented = n_train * design.train_repetitions
     data: dict[str, Any] = {}
-    masks: dict[str, np.ndarray] = {}
     sizes = [min(region.n_voxels, MOST_VOXELS) for region in regions]
     for subject in subjects:
         parts = []

@@ -127,6 +127,16 @@ def test_equal_networks_are_ahead_nowhere(areas_comparison):
     assert np.nan_to_num(rows["first_majority_of_draws"]).sum() == 0
 
 
+def test_a_layer_without_scores_does_not_hide_who_is_ahead_in_the_others(areas_comparison):
+    rng = np.random.default_rng(4)
+    a, b = noisy(rng, [0.5, 0.5]), noisy(rng, [0.0, 0.0])
+    b[1] = np.nan
+    rows = extra_tables(rc.infer(areas_comparison({"V1": {"a": a, "b": b}}), **QUICK))
+    rows = rows["wins_product"].set_index("cells").filter(like="layers", axis=0)
+    assert rows[["number", "first_ahead"]].values.tolist() == [[1, 1]]
+    assert rows["first_majority_of_draws"].tolist() == [1.0]
+
+
 # the order of ROIs
 
 
@@ -138,7 +148,6 @@ def test_spearman_is_scipys_with_ties_too():
         stats.spearmanr(row, level).statistic if np.ptp(row) else 0.0 for row in x
     ]  # fmt: skip
     assert hierarchy.spearman(x, level) == pytest.approx(np.array(expected))
-    assert hierarchy.ranks(x) == pytest.approx(stats.rankdata(x, axis=1))
 
 
 def test_p_is_the_share_of_orders_counted_by_hand():
